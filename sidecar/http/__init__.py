@@ -1,0 +1,1 @@
+"""HTTP as every version means it (RFC 9110): headers, events, semantics, validation."""
