@@ -1,0 +1,1 @@
+"""What happened, told outside: records, spans, metrics, access log."""
