@@ -28,6 +28,7 @@ class ErrorKind(enum.Enum):
     UPSTREAM_TLS = "upstream_tls"
     DRAINING = "draining"
     REQUEST_TIMEOUT = "request_timeout"
+    INTERNAL = "internal"  # a fault of ours; never on purpose
 
 
 class Source(enum.Enum):

@@ -42,6 +42,9 @@ class DownstreamPort(Protocol):
     def reset(self, reason: ResetReason) -> None:
         """Cut the stream without finishing it."""
 
+    def flush(self) -> None:
+        """Put a head that waits for its body on the wire now."""
+
     def finished(self) -> None:
         """The exchange is over; the port may be used for the next one."""
 
@@ -53,6 +56,9 @@ class UpstreamHandler(Protocol):
         """A connection was found; only after an ``open`` that returned None."""
 
     def on_upstream_event(self, event: ResponseEvent) -> None: ...
+
+    def on_upstream_flush(self) -> None:
+        """No more events in this turn of the loop."""
 
     def on_upstream_writable(self) -> None: ...
 
@@ -70,6 +76,9 @@ class UpstreamStream(Protocol):
 
     def send(self, event: RequestEvent) -> bool:
         """Write; False when its buffer is above the high watermark."""
+
+    def flush(self) -> None:
+        """Put a head that waits for its body on the wire now."""
 
     def consumed(self, size: int) -> None:
         """Give back credit for ``size`` response body bytes."""

@@ -1,0 +1,372 @@
+"""One direction of an exchange: events travel through the filters, and what a filter pauses is kept here.
+
+Positions are places in travel order: the request meets filter 0 first, the response meets it last, so each
+direction has its own list. Where nothing is paused an event costs one method call per filter that wants it.
+
+A paused filter has a :class:`Hold` at its position:
+
+* paused in its head phase, it *blocks*: everything behind the head waits undelivered, and reading from the
+  sender stops at the codec's watermark because nothing of it is credited;
+* paused in its head phase with delivery, or in its data phase, it *collects*: the bytes have been taken from
+  the sender (and are credited), bounded by the filter's ``max_body`` and by the process-wide hold budget.
+
+``content-length`` is put right here, too. When a filter of this direction may change the body, a head that
+declares a length waits for the first body bytes: if those are all, the length is set from them, else the
+length is dropped and the codec frames the message by itself. So a plugin never has to touch the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from sidecar.errors import ErrorKind, ProxyError, Source
+from sidecar.exchange.filter import CONTINUE, DISCARD, PAUSE_ITERATION, PAUSE_WATERMARK, Direction, Filter
+from sidecar.http.headers import HeaderMap
+
+_HEAD: Final = ("on_request_headers", "on_response_headers")
+_DATA: Final = ("on_request_data", "on_response_data")
+_TRAILERS: Final = ("on_request_trailers", "on_response_trailers")
+
+
+class HoldBudget:
+    """Bytes that all paused filters of the process may keep together."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+
+class Hold:
+    """What one filter keeps back."""
+
+    __slots__ = ("blocks", "data", "end_stream", "has_data", "head", "newest_only", "trailers")
+
+    def __init__(self) -> None:
+        self.head: Any = None
+        self.blocks = False
+        self.data = b""
+        self.has_data = False
+        self.end_stream = False
+        self.newest_only = False
+        self.trailers: Any = None
+
+
+class Flow:
+    """The travel of one message; made anew for a local reply, which starts at the filter that made it.
+
+    ``filters`` is in travel order; ``heads``, ``datas``, ``trailers`` are the positions that want the phase.
+    ``sink`` takes what came through. ``make_data(data, end_stream)`` and ``make_trailers(headers)`` build events of
+    this direction. ``on_overflow(error)`` ends the exchange.
+    """
+
+    __slots__ = (
+        "budget",
+        "created_trailers",
+        "data_name",
+        "datas",
+        "direction",
+        "filters",
+        "guarded",
+        "guards_length",
+        "head_emitted",
+        "head_name",
+        "heads",
+        "held_bytes",
+        "holds",
+        "make_data",
+        "make_trailers",
+        "on_overflow",
+        "passed",
+        "queued",
+        "reached",
+        "sink",
+        "start",
+        "stopped",
+        "trailer_positions",
+        "trailers_name",
+        "unwatched",
+    )
+
+    def __init__(
+        self,
+        direction: Direction,
+        filters: Sequence[Filter],
+        heads: tuple[int, ...],
+        datas: tuple[int, ...],
+        trailers: tuple[int, ...],
+        guards_length: bool,
+        sink: Callable[[Any], None],
+        make_data: Callable[[bytes, bool], Any],
+        make_trailers: Callable[[HeaderMap], Any],
+        on_overflow: Callable[[ProxyError], None],
+        budget: HoldBudget,
+        start: int = 0,
+    ) -> None:
+        self.direction = direction
+        self.filters = filters
+        self.heads = heads
+        self.datas = datas
+        self.trailer_positions = trailers
+        self.head_name = _HEAD[direction]
+        self.data_name = _DATA[direction]
+        self.trailers_name = _TRAILERS[direction]
+        self.guards_length = guards_length
+        self.guarded: Any = None
+        self.sink = sink
+        self.make_data = make_data
+        self.make_trailers = make_trailers
+        self.on_overflow = on_overflow
+        self.budget = budget
+        self.start = start
+        self.stopped = False
+        self.holds: dict[int, Hold] = {}
+        self.held_bytes = 0
+        self.queued = 0
+        self.reached = -1
+        """Position of the last filter whose head phase was called."""
+        self.passed = -1
+        """Position of the last filter the head has gone past."""
+        self.head_emitted = False
+        self.created_trailers: HeaderMap | None = None
+        self.unwatched: set[int] = set()
+
+    def head(self, event: Any, start: int | None = None) -> None:
+        """Carry the head from position ``start`` on."""
+        first = self.start if start is None else start
+        filters = self.filters
+        for position in self.heads:
+            if position < first:
+                continue
+            self.reached = position
+            status = getattr(filters[position], self.head_name)(event)
+            if self.stopped:
+                return
+            if status != CONTINUE:
+                hold = Hold()
+                hold.head = event
+                hold.blocks = status != PAUSE_ITERATION or position not in self.datas
+                hold.end_stream = False
+                self.holds[position] = hold
+                return
+            self.passed = position
+        self.passed = len(filters)
+        if self.guards_length and not event.end_stream and b"content-length" in event.headers:
+            self.guarded = event
+            return
+        self.head_emitted = True
+        self.sink(event)
+
+    def data(self, event: Any, start: int | None = None) -> None:
+        """Carry body bytes from position ``start`` on."""
+        if self.holds or start is not None or self.start or self.unwatched:
+            self._data_slowly(event, self.start if start is None else start)
+            return
+        filters = self.filters
+        for position in self.datas:
+            status = getattr(filters[position], self.data_name)(event)
+            if self.stopped:
+                return
+            if status != CONTINUE:
+                self._collect(position, Hold(), event, status)
+                return
+            if self.created_trailers is not None:
+                self._end_with_trailers(event, position)
+                return
+        self._emit_data(event)
+
+    def trailers(self, event: Any, start: int | None = None) -> None:
+        """Carry the trailer section from position ``start`` on; it ends the message."""
+        first = self.start if start is None else start
+        for position in range(first, len(self.filters)):
+            hold = self.holds.get(position)
+            if hold is not None and hold.blocks:
+                hold.trailers = event
+                return
+            if position in self.trailer_positions:
+                status = getattr(self.filters[position], self.trailers_name)(event)
+                if self.stopped:
+                    return
+                if status != CONTINUE:
+                    if hold is None:
+                        hold = self.holds[position] = Hold()
+                    hold.trailers = event
+                    return
+            if hold is not None:
+                self._release(position, hold)
+                if self.stopped:
+                    return
+        self._emit_trailers(event)
+
+    def resume(self, by: Filter) -> None:
+        """Let what ``by`` holds flow on."""
+        position = self._position(by)
+        hold = self.holds.get(position)
+        if hold is None or self.stopped:
+            return
+        if not hold.blocks:
+            trailers = hold.trailers
+            hold.trailers = None
+            self._release(position, hold)
+            if trailers is not None and not self.stopped:
+                self.trailers(trailers, position + 1)
+            return
+        del self.holds[position]
+        self.queued -= len(hold.data)
+        self.passed = position
+        self.head(hold.head, position + 1)
+        # What waited behind the head has not been seen by the filter that paused it: it comes first there.
+        if hold.has_data and not self.stopped:
+            self.data(self.make_data(hold.data, hold.end_stream), position)
+        if hold.trailers is not None and not self.stopped:
+            self.trailers(hold.trailers, position)
+
+    def held(self, by: Filter) -> Hold | None:
+        """The hold of ``by`` when it keeps body bytes it has already seen."""
+        hold = self.holds.get(self._position(by))
+        return hold if hold is not None and hold.has_data and not hold.blocks else None
+
+    def replace_held(self, hold: Hold, data: bytes) -> None:
+        self._account(len(data) - len(hold.data))
+        hold.data = data
+
+    def stop(self) -> None:
+        """Deliver nothing more and forget what is held."""
+        self.stopped = True
+        self.holds.clear()
+        self.queued = 0
+        self._account(-self.held_bytes)
+
+    def is_blocked(self) -> bool:
+        """True while bytes wait that have not been taken from their sender."""
+        return self.queued > 0
+
+    def is_head_behind(self, by: Filter) -> bool:
+        """True while the head has not gone past ``by``."""
+        position = self._position(by)
+        return not self.stopped and (self.passed < position or (position in self.holds and self.holds[position].head is not None))
+
+    def _position(self, by: Filter) -> int:
+        for position, present in enumerate(self.filters):
+            if present is by:
+                return position
+        raise LookupError("a filter of another exchange")
+
+    def _data_slowly(self, event: Any, start: int) -> None:
+        for position in range(start, len(self.filters)):
+            hold = self.holds.get(position)
+            if hold is not None and hold.blocks:
+                hold.data += event.data
+                hold.has_data = True
+                hold.end_stream = event.end_stream
+                self.queued += len(event.data)
+                return
+            if position not in self.datas or position in self.unwatched:
+                continue
+            if hold is not None and not hold.newest_only:
+                event.data = hold.data + event.data
+            status = getattr(self.filters[position], self.data_name)(event)
+            if self.stopped:
+                return
+            if status != CONTINUE:
+                self._collect(position, hold if hold is not None else Hold(), event, status)
+                return
+            if hold is not None:
+                if hold.newest_only:
+                    event.data = hold.data + event.data
+                hold.has_data = False
+                self._release(position, hold)
+                if self.stopped:
+                    return
+            if self.created_trailers is not None:
+                self._end_with_trailers(event, position)
+                return
+        self._emit_data(event)
+
+    def _collect(self, position: int, hold: Hold, event: Any, status: int) -> None:
+        """Keep ``event`` for the filter at ``position``, within its limit."""
+        owner = self.filters[position]
+        before = len(hold.data)
+        if status == DISCARD:
+            hold.data = b""
+        elif status == PAUSE_WATERMARK:
+            hold.data = hold.data + event.data if hold.newest_only else event.data
+            hold.newest_only = True
+        else:
+            hold.data = event.data
+            hold.newest_only = False
+        hold.has_data = True
+        hold.end_stream = event.end_stream
+        self.holds[position] = hold
+        self._account(len(hold.data) - before)
+        if len(hold.data) > owner.max_body:
+            if not owner.overflow_streams:
+                self.on_overflow(self._too_large())
+                return
+            self.unwatched.add(position)
+            self._release(position, hold)
+        elif self.budget.used > self.budget.limit:
+            self.on_overflow(ProxyError(ErrorKind.OVERLOADED, "held bodies", limit="hold_budget"))
+
+    def _too_large(self) -> ProxyError:
+        if self.direction is Direction.REQUEST:
+            return ProxyError(ErrorKind.BODY_TOO_LARGE, "request held by a plugin", source=Source.DOWNSTREAM, limit="max_body")
+        return ProxyError(
+            ErrorKind.BODY_TOO_LARGE, "response held by a plugin", source=Source.UPSTREAM, status=502, limit="max_body"
+        )
+
+    def _release(self, position: int, hold: Hold) -> None:
+        """Send what a collecting hold keeps to the filters behind ``position``."""
+        del self.holds[position]
+        self._account(-len(hold.data))
+        if hold.head is not None:
+            self.passed = position
+            self.head(hold.head, position + 1)
+        if hold.has_data and not self.stopped:
+            self.data(self.make_data(hold.data, hold.end_stream), position + 1)
+
+    def _account(self, change: int) -> None:
+        self.held_bytes += change
+        self.budget.used += change
+
+    def _end_with_trailers(self, event: Any, position: int) -> None:
+        """A filter made trailers while the message ended: the data no longer end it."""
+        headers = self.created_trailers
+        self.created_trailers = None
+        assert headers is not None
+        if not headers.fields:
+            self._data_slowly(event, position + 1)
+            return
+        event.end_stream = False
+        self._data_slowly(event, position + 1)
+        if not self.stopped:
+            self.trailers(self.make_trailers(headers), position + 1)
+
+    def _emit_data(self, event: Any) -> None:
+        if self.guarded is not None:
+            if not event.data and not event.end_stream:
+                return
+            head = self.guarded
+            self.guarded = None
+            if event.end_stream:
+                head.headers.set(b"content-length", b"%d" % len(event.data))
+            else:
+                head.headers.remove(b"content-length")
+            self.head_emitted = True
+            self.sink(head)
+            if self.stopped:
+                return
+        self.sink(event)
+
+    def _emit_trailers(self, event: Any) -> None:
+        if self.guarded is not None:
+            head = self.guarded
+            self.guarded = None
+            head.headers.remove(b"content-length")
+            self.head_emitted = True
+            self.sink(head)
+            if self.stopped:
+                return
+        self.sink(event)
