@@ -1,0 +1,69 @@
+# Every chore by one name. `make demo` and `make test` are the two a newcomer needs; each installs what it lacks.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TWINS  := $(shell find sidecar -name '*.pyx' -o -name '*.pxd' 2>/dev/null)
+ONCE   ?=
+ONLY   ?=
+ARGS   ?=
+
+.PHONY: help setup ext demo test lint bench plugins image docs lock clean
+help:
+	@echo 'make demo [ONCE=1]   run the main job on loopback; ONCE=1 checks itself and exits'
+	@echo 'make test [ARGS=..]  the whole test suite (ARGS go to pytest)'
+	@echo 'make lint            ruff, mypy, import floors, house rules'
+	@echo 'make bench [ONLY=..] beside Envoy, prints a table and writes bench/results.json'
+	@echo 'make setup | ext | plugins | image | docs | lock | clean'
+
+setup: $(VENV)/.installed $(VENV)/.twins
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/pip pyproject.toml setup.py constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt 'setuptools>=77' cython
+	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The twins are rebuilt when a .pyx changes, without asking pip again.
+$(VENV)/.twins: $(VENV)/.installed $(TWINS)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/python scripts/check_compiled.py
+	@touch $@
+
+ext: $(VENV)/.installed
+	@rm -f $(VENV)/.twins
+	@$(MAKE) --no-print-directory $(VENV)/.twins
+
+demo: setup
+	$(BIN)/python -m demo $(if $(ONCE),--once)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_house.py
+
+bench: setup
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+plugins:
+	plugins/build
+
+image:
+	scripts/build_image
+
+docs: setup
+	$(BIN)/python scripts/generate_docs.py
+
+# The versions that the tests pin the behaviour of; run it on purpose, read the diff.
+lock: setup
+	$(BIN)/pip freeze --exclude-editable --exclude loom-sidecar > constraints.txt
+
+clean:
+	rm -rf build dist *.egg-info $(VENV)
+	find sidecar -name '*_c*.so' -delete

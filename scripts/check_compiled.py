@@ -1,0 +1,54 @@
+"""Says which compiled twins load here, and what it means when one does not. ``--require`` makes that an error."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def twin_modules() -> list[str]:
+    """Dotted names of all compiled twins that the source tree can build."""
+    return [
+        ".".join(source.relative_to(ROOT).with_suffix("").parts)
+        for source in sorted((ROOT / "sidecar").rglob("_*_c.pyx"))
+    ]
+
+
+def load_error(name: str) -> str:
+    """Empty when the compiled module and the front door that chooses it agree that it is in use."""
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return str(error)
+    door = name.removesuffix("_c").replace("._", ".")
+    try:
+        compiled = getattr(importlib.import_module(door), "COMPILED", True)
+    except ModuleNotFoundError:
+        return ""
+    return "" if compiled else f"{door} chose its Python twin"
+
+
+def main() -> int:
+    required = "--require" in sys.argv[1:]
+    if os.environ.get("SIDECAR_PURE") == "1" and not required:
+        print("compiled twins: switched off by SIDECAR_PURE=1")
+        return 0
+    errors = {name: load_error(name) for name in twin_modules()}
+    missing = {name: error for name, error in errors.items() if error}
+    for name in errors:
+        print(f"compiled twin {name}: {'MISSING (' + missing[name] + ')' if name in missing else 'loaded'}")
+    if missing:
+        print(
+            "\nThe C compiler (or Python's headers) is missing, so the pure-Python twins are in use instead.\n"
+            "Everything works; plugins and HTTP/1.1 parsing are several times slower.\n"
+            "To change that: install a C compiler and Python's headers (Debian: gcc python3-dev), then `make ext`.\n"
+        )
+    return 1 if missing and required else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
