@@ -1,0 +1,1 @@
+"""The Proxy-Wasm host: engine seam, modules, contexts and host functions."""

@@ -1,0 +1,46 @@
+"""The engine seam: one guest instance, calls in, calls out, its memory. Chooses between the two twins.
+
+``_vm_c`` (Cython) is used when it was built; ``SIDECAR_PURE=1`` in the environment forces ``_vm_py``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sidecar.wasm.module import Export, Import, Module, ModuleError, compile_module
+from sidecar.wasm.trap import MemoryRangeError, ProcExit, Trap, TrapKind
+
+if TYPE_CHECKING:
+    from sidecar.wasm._vm_py import GuestFunction, HostFunction, Vm
+
+    COMPILED: bool
+else:
+    from sidecar.wasm._vm_py import HostFunction
+
+    COMPILED = False
+    if os.environ.get("SIDECAR_PURE") != "1":
+        try:
+            from sidecar.wasm._vm_c import GuestFunction, Vm
+
+            COMPILED = True
+        except ImportError:
+            pass
+    if not COMPILED:
+        from sidecar.wasm._vm_py import GuestFunction, Vm
+
+__all__ = [
+    "COMPILED",
+    "Export",
+    "GuestFunction",
+    "HostFunction",
+    "Import",
+    "MemoryRangeError",
+    "Module",
+    "ModuleError",
+    "ProcExit",
+    "Trap",
+    "TrapKind",
+    "Vm",
+    "compile_module",
+]
