@@ -49,6 +49,15 @@ class Codec(Protocol):
     should_close: bool
     """True when, once :meth:`data_to_send` is flushed, the connection has no further use."""
 
+    should_reset: bool
+    """True when the close must be a cut: a message was left unfinished and must not look whole."""
+
+    is_lingering: bool
+    """True when the peer may still be sending what nobody will read: give it time to read our answer."""
+
+    response_started: bool
+    """Client role: a byte of the current answer has arrived."""
+
     is_idle: bool
     """True when no stream is open and a new one may begin."""
 
@@ -69,6 +78,9 @@ class Codec(Protocol):
 
     def open_stream(self) -> int:
         """Client role: the id for the next request; raises LocalProtocolError when none may begin."""
+
+    def expire(self, detail: str, limit: str) -> list[StreamEvent]:
+        """Server role: give up on a head that never became whole; a Violation with status 408."""
 
     def has_buffered(self) -> bool:
         """True when ``receive(b"")`` would make progress although nothing new arrived."""

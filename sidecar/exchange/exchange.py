@@ -59,6 +59,7 @@ class Exchange:
         "_upstream_ready",
         "budget",
         "is_over",
+        "is_tunnel",
         "record",
         "report_bug",
         "request_done",
@@ -93,6 +94,8 @@ class Exchange:
         self.request_done = False
         """The whole request has arrived (it may still be held by a filter)."""
         self.is_over = False
+        self.is_tunnel = False
+        """After 101, or 2xx to CONNECT: the data events carry whatever the peers like."""
         self._chain = chain
         self._stream_id = stream_id
         self._downstream = downstream
@@ -187,6 +190,11 @@ class Exchange:
             self.fail(None, error)
         except Exception as bug:  # firewall: a filter call
             self._on_bug("response", bug)
+
+    def flush_downstream(self) -> None:
+        """No more events of the answer in this turn of the loop."""
+        if not self.is_over:
+            self._downstream.flush()
 
     def on_upstream_ready(self, is_ready: bool) -> None:
         """The upstream side can, or cannot, take more request bytes."""
@@ -348,6 +356,7 @@ class Exchange:
             record.response_start = self.timers.now()
             record.status = int(event.headers.get(b":status") or 0)
             ended = event.end_stream
+            self.is_tunnel = record.status == 101 or (record.method == b"CONNECT" and record.status < 300)
         elif type(event) is ResponseData:
             ended = event.end_stream
         self._downstream_ready = self._downstream.send(event)

@@ -69,6 +69,8 @@ class UpstreamHandler(Protocol):
 class UpstreamStream(Protocol):
     """One attempt on one upstream connection."""
 
+    is_open: bool
+    """True: this is no :class:`PendingOpen`."""
     address: str
     """``ip:port`` of the endpoint."""
     local_address: str
@@ -89,6 +91,9 @@ class UpstreamStream(Protocol):
 
 class PendingOpen(Protocol):
     """An attempt that waits for a connection."""
+
+    is_open: bool
+    """False: the handler hears of the stream later."""
 
     def cancel(self) -> None: ...
 

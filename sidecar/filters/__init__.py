@@ -1,0 +1,1 @@
+"""Every feature of the mesh, each written once."""

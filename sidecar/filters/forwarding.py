@@ -1,0 +1,107 @@
+"""What a request tells the next hop about the last one: ``x-forwarded-*``, ``x-request-id``; forgeries removed.
+
+Runs first, so that plugins see the request as the app will. Names that only the mesh may set
+(``x-forwarded-client-cert``, ``x-sidecar-*``) never pass from outside, nor do their underscore look-alikes, which
+some application servers fold into the same variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, Phase, Status
+from sidecar.http.events import RequestHeaders
+from sidecar.http.headers import Field
+
+_PROTECTED: Final = (b"x-forwarded-client-cert",)
+_PREFIX: Final = b"x-sidecar-"
+_SHADOWED: Final = frozenset(
+    {
+        b"x-forwarded-client-cert",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-request-id",
+        b"content-length",
+        b"transfer-encoding",
+        b"traceparent",
+        b"x-real-ip",
+    }
+)
+
+
+def request_id(bits: int) -> bytes:
+    """A version 4 UUID in text (RFC 9562 section 5.4) made from 128 random bits."""
+    bits = bits & ~(0xF << 76) & ~(0x3 << 62) | (4 << 76) | (2 << 62)
+    text = b"%032x" % bits
+    return b"-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def _is_forged(name: bytes) -> bool:
+    """True for a name that only the mesh may send."""
+    if name.startswith(_PREFIX) or name in _PROTECTED:
+        return True
+    if b"_" not in name:
+        return False
+    plain = name.replace(b"_", b"-")
+    return plain in _SHADOWED or plain.startswith(_PREFIX)
+
+
+class ForwardingFilter(Filter):
+    """Inbound appends the peer's address to ``x-forwarded-for``; outbound the peer is our own app, known to nobody."""
+
+    __slots__ = ("_appends_peer", "_random_bits", "_view")
+
+    def __init__(self, view: ExchangeView, random_bits: Callable[[int], int], appends_peer: bool) -> None:
+        self._view = view
+        self._random_bits = random_bits
+        self._appends_peer = appends_peer
+
+    def on_request_headers(self, event: RequestHeaders) -> Status:
+        headers = event.headers
+        record = self._view.record
+        known_id = b""
+        has_proto = False
+        forwarded_for: int | None = None
+        forged: list[Field] = []
+        for index, field in enumerate(headers.fields):
+            name = field[0]
+            if name[:2] == b"x-":
+                if name == b"x-request-id":
+                    known_id = known_id or field[1]
+                elif name == b"x-forwarded-proto":
+                    has_proto = True
+                elif name == b"x-forwarded-for":
+                    forwarded_for = index
+                elif _is_forged(name):
+                    forged.append(field)
+            elif b"_" in name and _is_forged(name):
+                forged.append(field)
+        fields = headers.fields
+        if self._appends_peer:
+            peer = record.connection.source.host.encode()
+            if forwarded_for is None:
+                fields.append((b"x-forwarded-for", peer, b"x-forwarded-for"))
+            else:
+                name, value, spelling = fields[forwarded_for]
+                fields[forwarded_for] = (name, value + b"," + peer if value else peer, spelling)
+        if not has_proto:
+            fields.append((b"x-forwarded-proto", headers.get(b":scheme") or b"http", b"x-forwarded-proto"))
+        if not known_id:
+            known_id = request_id(self._random_bits(128))
+            fields.append((b"x-request-id", known_id, b"x-request-id"))
+        if forged:
+            headers.fields = [field for field in fields if field not in forged]
+        record.request_id = known_id.decode("latin-1")
+        return CONTINUE
+
+
+class ForwardingFilterFactory:
+    phases = frozenset({Phase.REQUEST_HEADERS})
+
+    def __init__(self, random_bits: Callable[[int], int], appends_peer: bool) -> None:
+        self._random_bits = random_bits
+        self._appends_peer = appends_peer
+
+    def create(self, view: ExchangeView) -> Filter:
+        return ForwardingFilter(view, self._random_bits, self._appends_peer)

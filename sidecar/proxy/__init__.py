@@ -1,0 +1,1 @@
+"""Where connections, codecs, exchanges and filters are introduced to each other."""

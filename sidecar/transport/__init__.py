@@ -1,0 +1,1 @@
+"""The floor with the sockets: listeners, connections, the pool, timers. It knows no features."""
