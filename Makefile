@@ -54,7 +54,7 @@ bench: setup
 plugins:
 	plugins/build
 
-image:
+image: setup
 	scripts/build_image
 
 docs: setup

@@ -7,15 +7,18 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
 
 
 def twin_modules() -> list[str]:
-    """Dotted names of all compiled twins that the source tree can build."""
-    return [
-        ".".join(source.relative_to(ROOT).with_suffix("").parts)
-        for source in sorted((ROOT / "sidecar").rglob("_*_c.pyx"))
-    ]
+    """Dotted names of all compiled twins: those of the source tree, or inside the image those it was built from."""
+    listed = HERE / "twins.txt"
+    if listed.exists():
+        sources = [Path("sidecar", line) for line in listed.read_text(encoding="utf-8").splitlines()]
+    else:
+        root = HERE.parent
+        sources = [source.relative_to(root) for source in (root / "sidecar").rglob("_*_c.pyx")]
+    return sorted(".".join(source.with_suffix("").parts) for source in sources)
 
 
 def load_error(name: str) -> str:
