@@ -46,9 +46,8 @@ class Engine:
         made = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         assert made.returncode == 0, f"debootstrap: {made.stdout[-2000:]}\n{made.stderr[-2000:]}"
         with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as archive:
-            subprocess.run(
-                ["docker", "import", "-", tag], env=self.environment, stdin=archive.stdout, capture_output=True, check=True
-            )
+            command = ["docker", "import", "-", tag]
+            subprocess.run(command, env=self.environment, stdin=archive.stdout, capture_output=True, check=True)
 
 
 @contextmanager
