@@ -72,20 +72,18 @@ def _envoy() -> str:
 
 @functools.cache
 def _rust_wasm() -> str:
-    """Compiles one line for the target the plugins are built for; a compiler without its library is of no use."""
-    cargo, rustc = _which("cargo"), _which("rustc")
+    """Links an empty module with what plugins/build would take; a compiler without its library is of no use."""
+    cargo, rustc = (_which(os.environ.get(name.upper(), f"/usr/bin/{name}")) for name in ("cargo", "rustc"))
     if not cargo or not rustc:
-        return "needs cargo and rustc"
+        return "needs cargo and rustc (Debian's, or named by CARGO and RUSTC)"
+    if not _which(os.environ.get("CARGO_FETCH", "cargo")):
+        return "needs a cargo that fetches crates"
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.rs")
-        source.write_text("#![no_std]\n", encoding="utf-8")
-        command = [rustc, "--crate-type=lib", "--target=wasm32-wasip1", "--emit=metadata", "-o", f"{folder}/probe.o"]
-        for target in ("wasm32-wasip1", "wasm32-wasi"):
-            command[2] = f"--target={target}"
-            built = subprocess.run([*command, str(source)], capture_output=True, check=False)
-            if built.returncode == 0:
-                return ""
-    return "needs Rust's standard library for a wasm32 target"
+        source.write_text("", encoding="utf-8")
+        command = [rustc, "--crate-type=cdylib", "--target=wasm32-wasi", "-o", f"{folder}/probe.wasm", str(source)]
+        built = subprocess.run(command, capture_output=True, check=False)
+    return "" if built.returncode == 0 else "needs Rust's standard library and linker for wasm32-wasi"
 
 
 def _which(tool: str) -> str | None:

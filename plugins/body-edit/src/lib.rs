@@ -83,10 +83,11 @@ impl HttpContext for BodyEdit {
 
     fn on_http_response_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
         let config = Rc::clone(&self.config);
-        let transform_body = |body: &[u8]| match &config.response {
-            Some(edit) => edit.apply(body),
-            None => body.to_ascii_uppercase(),
+        let edit = match &config.response {
+            Some(edit) => edit,
+            None => return Action::Continue,
         };
+        let transform_body = |body: &[u8]| edit.apply(body);
         // The example sees only what is still here at the end: hold the chunks before it.
         if !end_of_stream {
             return Action::Pause;

@@ -145,15 +145,18 @@ impl RateLimit {
     }
 
     /// Counts refusals for the log; two instances may overwrite each other here, and that is good enough.
+    #[allow(unused_must_use)]
     fn count_refused(&self) {
-        let mut count: u64 = 1;
+        let mut before = 0;
         // Get shared data
         if let (Some(data), _) = self.get_shared_data("counter") {
-            let count_before = u64::from_le_bytes(data.try_into().unwrap());
-            count = count_before + 1;
+            let count = u64::from_le_bytes(data.try_into().unwrap());
+            before = count;
         }
+
+        let count: u64 = before + 1;
         // Set shared data
-        let _ = self.set_shared_data("counter", Some(&count.to_le_bytes()), None);
+        self.set_shared_data("counter", Some(&count.to_le_bytes()), None);
         if count.is_power_of_two() {
             log::info!("rate-limit: {} requests refused so far", count);
         }
