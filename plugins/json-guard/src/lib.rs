@@ -1,4 +1,4 @@
-//! Refuses a request whose body is not JSON, before a byte of it reaches the application.
+//! Refuses a request whose body is not JSON, and holds the body back until it knows.
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel};
@@ -14,15 +14,6 @@ struct JsonGuard;
 impl Context for JsonGuard {}
 
 impl HttpContext for JsonGuard {
-    fn on_http_request_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
-        // Held until the body is judged: a host that sent the headers on could no longer take them back.
-        if end_of_stream {
-            Action::Continue
-        } else {
-            Action::Pause
-        }
-    }
-
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
         if !end_of_stream {
             return Action::Pause; // Wait for complete body
