@@ -110,7 +110,7 @@ def from_sampler(sampler: Sampler) -> Sampling:
     if is_parent_based:
         described = sampler.get_description()
         root = getattr(sampler, "_root", sampler)
-        if described != sdk.ParentBased(root).get_description():
+        if described != sdk.ParentBased(root).get_description():  # type: ignore[no-untyped-call]  # the SDK's own
             return Sampling(0, other=sampler)
     if isinstance(root, sdk.TraceIdRatioBased):
         return Sampling(bound_of(root.rate), is_parent_based=is_parent_based)
