@@ -1,0 +1,1 @@
+"""Where a request goes: pure decisions on a request head, compiled once per configuration generation."""
