@@ -67,7 +67,7 @@ def run(rows: list[Any], extras: list[str], peers: list[str], options: argparse.
 
         wasm = measure_calls(options.module.resolve())
         for what, cost in wasm.items():
-            print(f"wasm {what}: {cost} µs")
+            print(f"wasm {what}: {cost}{' µs' if isinstance(cost, float) else ''}")
     settings = {"seconds": options.seconds, "rounds": options.rounds, "module": options.module.name}
     return results(cells, starts, wasm, settings)
 

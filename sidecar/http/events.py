@@ -24,14 +24,20 @@ class ResetReason(enum.Enum):
 
 
 class RequestHeaders:
-    """A request head; ``headers`` holds ``:method``, ``:scheme``, ``:authority``, ``:path`` first."""
+    """A request head; ``headers`` holds ``:method``, ``:scheme``, ``:authority``, ``:path`` first.
 
-    __slots__ = ("end_stream", "headers", "stream_id")
+    ``version`` is a label for telemetry and plugin properties; nobody branches on it.
+    """
 
-    def __init__(self, stream_id: int, headers: HeaderMap, end_stream: bool = False) -> None:
+    __slots__ = ("end_stream", "headers", "stream_id", "version")
+
+    def __init__(
+        self, stream_id: int, headers: HeaderMap, end_stream: bool = False, version: str = "HTTP/1.1"
+    ) -> None:
         self.stream_id = stream_id
         self.headers = headers
         self.end_stream = end_stream
+        self.version = version
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.stream_id}, {self.headers!r}, end_stream={self.end_stream})"

@@ -1,22 +1,38 @@
 """The engine seam in Python: the specification that ``_vm_c.pyx`` follows, and the fallback without a compiler.
 
 It calls the C library inside the wasmtime wheel by ``ctypes``, through the calls that do not check types: every
-function is defined with exactly the type that the module imports it by, and called with the type it was exported
-with, so there is nothing left to check.
+import is defined with exactly the type that the module asks for, and every export called with the type it has, so
+there is nothing left to check.
+
+Measured on 2026-11-24, CPython 3.11, wasmtime 50.0.1: call in with three arguments 2.8 µs, call out with three
+arguments 1.3 µs, read and write of 64 bytes 0.9 and 1.0 µs, ``return_bytes`` 7 µs, make and close an instance 23 µs.
 """
 
 from __future__ import annotations
 
 import ctypes
-import threading
+import functools
+import threading  # noqa: TID251 - for the per-thread slot only
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import wasmtime
 from wasmtime import _bindings as c
+from wasmtime import _ffi as ffi
 
 from sidecar.wasm._watchdog_py import Watch, Watchdog
-from sidecar.wasm.module import Module, ModuleError, engine
+from sidecar.wasm.linking import (
+    EXTERN_FUNC,
+    EXTERN_MEMORY,
+    NO_FINALIZER,
+    address,
+    caller_memory,
+    functions_of,
+    instance_export,
+    link,
+    plain,
+)
+from sidecar.wasm.module import Import, Module, ModuleError, engine
 from sidecar.wasm.trap import (
     DEADLINE_MESSAGE,
     HOST_MESSAGE,
@@ -32,24 +48,21 @@ HostFunction = Callable[..., Any]
 
 MASK32 = 0xFFFFFFFF
 MASK64 = 0xFFFFFFFFFFFFFFFF
-NUMBERS = frozenset(("i32", "i64", "f32", "f64"))
-_NO_FINALIZER = ctypes.cast(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+INVALID_MEMORY_ACCESS = 6
 
-_call_unchecked = ctypes.CFUNCTYPE(
-    ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
-)(ctypes.cast(c.dll.wasmtime_func_call_unchecked, ctypes.c_void_p).value or 0)
-# These three are too short to be worth giving up the GIL for.
-_set_deadline = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)(
-    ctypes.cast(c.dll.wasmtime_context_set_epoch_deadline, ctypes.c_void_p).value or 0
+_pointer = ctypes.c_void_p
+_call_unchecked = ctypes.CFUNCTYPE(_pointer, _pointer, _pointer, _pointer, ctypes.c_size_t, _pointer)(
+    address(ffi.dll.wasmtime_func_call_unchecked)
 )
-_memory_data = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)(
-    ctypes.cast(c.dll.wasmtime_memory_data, ctypes.c_void_p).value or 0
-)
-_memory_size = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)(
-    ctypes.cast(c.dll.wasmtime_memory_data_size, ctypes.c_void_p).value or 0
-)
+# These two are too short to be worth giving up the GIL for.
+_memory_data = ctypes.PYFUNCTYPE(ctypes.c_size_t, _pointer, _pointer)(address(ffi.dll.wasmtime_memory_data))
+_memory_size = ctypes.PYFUNCTYPE(ctypes.c_size_t, _pointer, _pointer)(address(ffi.dll.wasmtime_memory_data_size))
+_epoch_callback_type: Any = c._wasmtime_store_epoch_deadline_callback.argtypes[1]
 
-_watchdog = Watchdog(engine())
+
+@functools.cache
+def _watchdog() -> Watchdog:
+    return Watchdog(engine())
 
 
 class _Running(threading.local):
@@ -62,19 +75,16 @@ _running = _Running()
 
 
 class GuestFunction:
-    """An exported function. ``fn(a, b)`` calls it under its instance's ``timeout``."""
+    """An exported function. ``fn(a, b)`` and ``fn.call2(a, b)`` call it under its instance's ``timeout``."""
 
-    __slots__ = ("call0", "call1", "call2", "call3", "name", "params", "raw", "results", "vm")
+    __slots__ = ("name", "params", "raw", "results", "vm")
 
-    def __init__(
-        self, vm: Vm, name: str, params: tuple[str, ...], results: tuple[str, ...], raw: c.wasmtime_func
-    ) -> None:
+    def __init__(self, vm: Vm, name: str, params: tuple[str, ...], results: tuple[str, ...], raw: Any) -> None:
         self.vm: Vm | None = vm
         self.name = name
         self.params = params
         self.results = results
         self.raw = raw
-        self.call0 = self.call1 = self.call2 = self.call3 = self.__call__
 
     def __call__(self, *args: int) -> Any:
         vm = self.vm
@@ -82,31 +92,48 @@ class GuestFunction:
             raise Trap(TrapKind.OTHER, "the instance is closed")
         return vm.call(self, args, vm.timeout)
 
+    def call0(self) -> Any:
+        return self()
+
+    def call1(self, a: int) -> Any:
+        return self(a)
+
+    def call2(self, a: int, b: int) -> Any:
+        return self(a, b)
+
+    def call3(self, a: int, b: int, c: int) -> Any:
+        return self(a, b, c)
+
 
 class Vm:
-    """One instance of a module, with its own memory. Used by one thread at a time.
+    """One instance of a module with its own memory; used by one thread at a time.
 
-    ``timeout``: seconds for calls that name none. ``failed``: the guest was unwound half-way and must not be called
-    again. ``memory_limit_hit``: the guest was refused memory at least once.
+    * ``timeout``: seconds for calls made through a :class:`GuestFunction` itself.
+    * ``failed``: the guest was unwound half-way and is not called again. A ``ProcExit(0)`` alone does not set it,
+      because a start function may end so; the layer above sets it when the exit came at any other time.
+    * ``memory_limit_hit``: the guest was refused memory. This twin is not told; it says so after a trap of a guest
+      that had used more than half of its limit.
     """
 
     __slots__ = (
-        "__weakref__",
         "_closing",
         "_context",
         "_depth",
         "_functions",
         "_hosts",
         "_instance",
+        "_items",
         "_memory",
         "_memory_limit",
-        "_module",
         "_on_epoch",
         "_pending",
+        "_pre",
         "_store",
         "_watch",
+        "__weakref__",
         "failed",
         "memory_limit_hit",
+        "module",
         "timeout",
     )
 
@@ -118,65 +145,81 @@ class Vm:
         memory_limit: int,
         table_limit: int = 10000,
     ) -> None:
-        self._module = module
-        link(module)
-        try:
-            self._hosts: list[HostFunction] = [imports[item.module, item.name] for item in _functions_of(module)]
-        except KeyError as error:
-            raise ModuleError("unknown import {}.{}".format(*error.args[0])) from None
+        """Make the store; nothing of the guest runs yet. Limits: bytes and table elements.
+
+        :raises ModuleError: an import that ``imports`` lacks or that is not a function
+        """
+        self._store: wasmtime.Store | None = None
+        self._items: list[Import] = functions_of(module)
+        self._hosts: list[HostFunction] = []
+        for item in self._items:
+            if (item.module, item.name) not in imports:
+                raise ModuleError(f"unknown import {item.module}.{item.name}")
+            self._hosts.append(imports[item.module, item.name])
+        self.module = module
+        self._pre = link(module, "py", _trampoline)
         self._memory_limit = memory_limit
-        self._store: wasmtime.Store | None = wasmtime.Store(engine())
-        self._store.set_limits(
-            memory_size=memory_limit, table_elements=table_limit, instances=1, tables=16, memories=1
-        )
-        self._context: int = ctypes.cast(self._store._context(), ctypes.c_void_p).value or 0
-        self._instance: c.wasmtime_instance | None = None
-        self._memory: c.wasmtime_memory | None = None
+        self._store = wasmtime.Store(engine())
+        self._store.set_limits(memory_limit, table_limit, instances=1, tables=16, memories=1)
+        self._context = address(self._store._context())
+        self._instance: Any = None
+        self._memory: Any = None
         self._functions: dict[str, GuestFunction | None] = {}
         self._pending: BaseException | None = None
         self._depth = 0
         self._closing = False
         self._watch = Watch()
         self._on_epoch = _epoch_callback(self._watch)
-        c.wasmtime_store_epoch_deadline_callback(self._store.ptr(), self._on_epoch, None, _NO_FINALIZER)
-        _watchdog.add(self._watch)
+        c.wasmtime_store_epoch_deadline_callback(self._store.ptr(), self._on_epoch, None, NO_FINALIZER)
+        self._store.set_epoch_deadline(1)
+        _watchdog().add(self._watch)
         self.timeout = 0.05
         self.failed = False
         self.memory_limit_hit = False
 
     def instantiate(self, timeout: float) -> None:
-        """Make the instance and run its start section. Memory is usable from host functions while that runs.
+        """Make the instance and run its start section; host functions may use the memory while that runs.
 
-        :raises Trap: the start section was stopped, or the module wants more memory than its limit
+        :raises Trap: the start section was stopped, or the module wants more memory than the limit from the start
+        :raises BaseException: whatever a host function raised, unchanged
         """
-        if self._store is None or self._instance is not None:
-            raise Trap(TrapKind.OTHER, "instantiated twice or closed")
+        if self._store is None or self._instance is not None or self._depth:
+            raise Trap(TrapKind.OTHER, "the instance is closed or was made before")
         instance = c.wasmtime_instance_t()
         trap = ctypes.POINTER(c.wasm_trap_t)()
         outer = self._enter(timeout)
         try:
             error = c.wasmtime_instance_pre_instantiate(
-                link(self._module).ptr(), self._store._context(), ctypes.byref(instance), ctypes.byref(trap)
+                self._pre.ptr(), self._store._context(), ctypes.byref(instance), ctypes.byref(trap)
             )
         finally:
             self._leave(outer)
         if error or trap:
-            self._raise(_address(error), _address(trap))
-        self._instance = instance
-        item = self._export("memory")
-        if item is not None and item.kind == 3:
-            self._memory = c.wasmtime_memory.from_buffer_copy(item.of.memory)
+            self._unwound(address(error), address(trap))
+        if self._store is not None:  # a host function may have asked to close
+            self._instance = instance
+            memory = instance_export(self._store, instance, "memory", EXTERN_MEMORY)
+            self._memory = None if memory is None else memory.memory
 
     def function(self, name: str) -> GuestFunction | None:
-        """The exported function of that name; None when there is none or it takes or gives more than plain numbers."""
+        """The exported function of that name; None when there is none, or when more than numbers cross its edge."""
         if name not in self._functions:
             self._functions[name] = self._resolve(name)
         return self._functions[name]
 
-    def call(self, fn: GuestFunction, args: tuple[int, ...], timeout: float) -> Any:
-        """Call the guest; an outermost call is cut after ``timeout`` seconds, a nested one lives by the outer one's.
+    def _resolve(self, name: str) -> GuestFunction | None:
+        if self._store is None or self._instance is None:
+            raise Trap(TrapKind.OTHER, "the instance is closed or not made yet")
+        handle = instance_export(self._store, self._instance, name, EXTERN_FUNC)
+        for export in self.module.exports if handle is not None else ():
+            if export.name == name and plain(export.params, export.results):
+                return GuestFunction(self, name, export.params, export.results, handle.func)
+        return None
 
-        The result is masked to unsigned; None when the function has none.
+    def call(self, fn: GuestFunction, args: tuple[int, ...], timeout: float) -> Any:
+        """Call the guest. An outermost call is cut after ``timeout`` seconds; a nested one lives by the outer one's.
+
+        The result is unsigned; None when the function has none.
 
         :raises Trap: the guest was stopped, now or in an earlier call
         :raises BaseException: whatever a host function raised, unchanged
@@ -185,9 +228,9 @@ class Vm:
             raise Trap(TrapKind.OTHER, "the instance has failed or is closed")
         if len(args) != len(fn.params):
             raise TypeError(f"{fn.name} takes {len(fn.params)} arguments, {len(args)} given")
-        slots = (c.wasmtime_val_raw_t * max(len(args), len(fn.results), 1))()
-        for index, (kind, value) in enumerate(zip(fn.params, args, strict=True)):
-            _store_value(slots[index], kind, value)
+        slots = (c.wasmtime_val_raw_t * max(len(args), 1))()
+        for slot, kind, value in zip(slots, fn.params, args, strict=False):
+            _store_value(slot, kind, value)
         trap = ctypes.c_void_p()
         outer = self._enter(timeout)
         try:
@@ -195,15 +238,14 @@ class Vm:
         finally:
             self._leave(outer)
         if error or trap.value:
-            self._raise(error or 0, trap.value or 0)
+            self._unwound(error or 0, trap.value or 0)
         return _load_value(slots[0], fn.results[0]) if fn.results else None
 
     def _enter(self, timeout: float) -> Vm | None:
         outer = _running.vm
         _running.vm = self
         if not self._depth:
-            _watchdog.arm(self._watch, timeout)
-            _set_deadline(self._context, 1)
+            _watchdog().arm(self._watch, timeout)
         self._depth += 1
         return outer
 
@@ -215,87 +257,66 @@ class Vm:
             if self._closing:
                 self.close()
 
-    def _raise(self, error: int, trap: int) -> None:
+    def _unwound(self, error: int, trap: int) -> None:
+        """Raise what ended the guest: a host function's exception, or the engine's reason."""
         ended = take_error(error) if error else take_trap(trap)
         pending, self._pending = self._pending, None
         if pending is not None:
             self.failed = self.failed or not (isinstance(pending, ProcExit) and pending.code == 0)
             raise pending
         self.failed = True
-        if ended.message == DEADLINE_MESSAGE.decode():
-            ended.kind = TrapKind.INTERRUPT
-        if ended.kind is TrapKind.MEMORY:
+        if ended.kind is TrapKind.MEMORY or 2 * self.memory_size > self._memory_limit:
             self.memory_limit_hit = True
         raise ended
 
-    def _host_call(self, index: int, caller: Any, slots: Any) -> int:
+    def _host_call(self, place: int, caller: Any, slots: Any) -> int:
         """A host function, called by the guest: 0, or the address of a trap that unwinds it."""
         try:
             if self._memory is None:
-                self._find_memory(caller)
-            item = link_of(self._module)[index]
-            args = [_load_value(slots[at], kind) for at, kind in enumerate(item.params)]
-            value = self._hosts[index](*args)
+                self._memory = caller_memory(caller)
+            item = self._items[place]
+            args = [_load_value(slots[index], kind) for index, kind in enumerate(item.params)]
+            value = self._hosts[place](*args)
             if item.results:
                 _store_value(slots[0], item.results[0], 0 if value is None else value)
             return 0
-        except BaseException as error:  # carried past the guest and raised again at call()
+        except BaseException as error:  # firewall: unwinds the guest and is raised again at call()
             self._pending = error
-            return _address(c.wasmtime_trap_new(HOST_MESSAGE, len(HOST_MESSAGE)))
-
-    def _find_memory(self, caller: Any) -> None:
-        item = c.wasmtime_extern_t()
-        if c.wasmtime_caller_export_get(caller, b"memory", 6, ctypes.byref(item)) and item.kind == 3:
-            self._memory = c.wasmtime_memory.from_buffer_copy(item.of.memory)
-
-    def _export(self, name: str) -> Any:
-        if self._store is None or self._instance is None:
-            return None
-        item = c.wasmtime_extern_t()
-        raw = name.encode()
-        found = c.wasmtime_instance_export_get(
-            self._store._context(), ctypes.byref(self._instance), raw, len(raw), ctypes.byref(item)
-        )
-        return item if found else None
-
-    def _resolve(self, name: str) -> GuestFunction | None:
-        for export in self._module.exports:
-            if export.name == name and export.kind == "func":
-                item = self._export(name)
-                if item is None or not plain(export.params, export.results):
-                    return None
-                raw = c.wasmtime_func.from_buffer_copy(item.of.func)
-                return GuestFunction(self, name, export.params, export.results, raw)
-        return None
-
-    # --- memory -------------------------------------------------------------------------------------------------
+            return address(c.wasmtime_trap_new(HOST_MESSAGE, len(HOST_MESSAGE)))
 
     @property
     def memory_size(self) -> int:
         """Bytes; 0 while there is no memory."""
         memory = self._memory
-        return 0 if memory is None else _memory_size(self._context, ctypes.byref(memory))
+        return 0 if memory is None else int(_memory_size(self._context, ctypes.byref(memory)))
 
     def has_range(self, ptr: int, size: int) -> bool:
-        return 0 <= ptr and 0 <= size and ptr + size <= self.memory_size
+        """Whether ``size`` bytes at ``ptr`` lie inside memory. Zero bytes may also lie right behind its end."""
+        return ptr >= 0 and size >= 0 and ptr + size <= self.memory_size
 
     def _at(self, ptr: int, size: int) -> int:
-        """Address of a range of guest memory, good until the guest runs again: growing moves it."""
-        memory = self._memory
-        if memory is None or not self.has_range(ptr, size):
+        """Address of a range of guest memory, good until the guest runs again: growing may move it."""
+        if not self.has_range(ptr, size):
             raise MemoryRangeError(f"{size} bytes at {ptr} of {self.memory_size}")
-        return _memory_data(self._context, ctypes.byref(memory)) + ptr
+        memory = self._memory
+        return 0 if memory is None else int(_memory_data(self._context, ctypes.byref(memory))) + ptr
 
     def read(self, ptr: int, size: int) -> bytes:
         """A copy of exactly ``size`` bytes.
 
         :raises MemoryRangeError: not wholly inside memory
         """
-        return ctypes.string_at(self._at(ptr, size), size)
+        start = self._at(ptr, size)
+        return ctypes.string_at(start, size) if size else b""
 
     def write(self, ptr: int, data: bytes) -> None:
-        """:raises MemoryRangeError: not wholly inside memory; nothing was written"""
-        ctypes.memmove(self._at(ptr, len(data)), data, len(data))
+        """Copy ``data`` in.
+
+        :raises MemoryRangeError: not wholly inside memory; nothing was written
+        """
+        start = self._at(ptr, len(data))
+        if data:
+            ctypes.memmove(start, bytes(data), len(data))
 
     def read_u32(self, ptr: int) -> int:
         return int.from_bytes(self.read(ptr, 4), "little")
@@ -307,92 +328,53 @@ class Vm:
         self.write(ptr, (value & MASK64).to_bytes(8, "little"))
 
     def return_bytes(self, data: bytes, ptr_slot: int, size_slot: int, alloc: GuestFunction) -> int:
-        """Hand ``data`` to the guest in a block from its own allocator; 0, or 6 (InvalidMemoryAccess).
+        """Hand ``data`` to the guest in a block from its own allocator; ABI status 0, or 6 for a bad address.
 
-        The allocator is never asked for nothing: some guests panic on that. Empty data is pointer 0, size 0.
+        Both slots are checked before anything happens. The allocator is never asked for nothing, on which some
+        guests panic: empty data is pointer 0, size 0.
+
+        :raises Trap: the allocator was stopped
         """
         if not (self.has_range(ptr_slot, 4) and self.has_range(size_slot, 4)):
-            return 6
+            return INVALID_MEMORY_ACCESS
         ptr = 0
         if data:
             ptr = alloc(len(data))
             if not ptr or not self.has_range(ptr, len(data)):
-                return 6
+                return INVALID_MEMORY_ACCESS
             self.write(ptr, data)
         self.write_u32(ptr_slot, ptr)
         self.write_u32(size_slot, len(data))
         return 0
 
     def close(self) -> None:
-        """Free the instance and let go of the host functions; inside a guest call, when that call has returned."""
+        """Free the instance and let go of the host functions; inside a guest call, as soon as that returns."""
         if self._store is None:
             return
         self.failed = True
         if self._depth:
             self._closing = True
             return
-        _watchdog.remove(self._watch)
+        _watchdog().remove(self._watch)
         self._store.close()
-        self._store = None
-        self._instance = self._memory = None
+        self._store = self._instance = self._memory = None
         self._hosts = []
         for fn in self._functions.values():
             if fn is not None:
                 fn.vm = None
-                del fn.call0, fn.call1, fn.call2, fn.call3
         self._functions = {}
 
     def __del__(self) -> None:
-        if getattr(self, "_store", None) is not None:
-            self.close()
+        self.close()
 
 
-def plain(params: tuple[str, ...], results: tuple[str, ...]) -> bool:
-    """Whether a function of that type can cross the seam."""
-    return NUMBERS.issuperset(params) and NUMBERS.issuperset(results) and len(results) <= 1
-
-
-def _functions_of(module: Module) -> list[Any]:
-    """The imported functions, each once, in order: a host function is known to the guest by its place here."""
-    unique: dict[tuple[str, str], Any] = {}
-    for item in module.imports:
-        key = (item.module, item.name)
-        if item.kind != "func" or not plain(item.params, item.results):
-            raise ModuleError(f"import {item.module}.{item.name} is not a function of plain numbers")
-        if unique.setdefault(key, item) != item:
-            raise ModuleError(f"import {item.module}.{item.name} appears twice with different types")
-    return list(unique.values())
-
-
-def link_of(module: Module) -> list[Any]:
-    functions: list[Any] = module.links["functions"]
-    return functions
-
-
-def link(module: Module) -> wasmtime.InstancePre:
-    """The module with its imports resolved, made once for all its instances."""
-    if "py" not in module.links:
-        functions = module.links["functions"] = _functions_of(module)
-        linker = wasmtime.Linker(engine())
-        types = {(item.module, item.name): item.type for item in module.compiled.imports}
-        for index, item in enumerate(functions):
-            names = (item.module.encode(), item.name.encode())
-            error = c.wasmtime_linker_define_func_unchecked(
-                linker.ptr(), names[0], len(names[0]), names[1], len(names[1]),
-                types[item.module, item.name].ptr(), _trampoline, index, _NO_FINALIZER,
-            )  # fmt: skip
-            if error:
-                raise ModuleError(str(wasmtime.WasmtimeError._from_ptr(error)))
-        module.links["py"] = linker.instantiate_pre(module.compiled)
-    pre: wasmtime.InstancePre = module.links["py"]
-    return pre
-
-
-@c.wasmtime_func_unchecked_callback_t
-def _trampoline(index: int | None, caller: Any, slots: Any, count: int) -> int:
+def _trampoline_body(place: int | None, caller: Any, slots: Any, count: int) -> int:
     vm = _running.vm
-    return vm._host_call(index or 0, caller, slots) if vm is not None else 0
+    assert vm is not None
+    return vm._host_call(place or 0, caller, slots)
 
+
+_trampoline = c.wasmtime_func_unchecked_callback_t(_trampoline_body)
 
 
 def _epoch_callback(watch: Watch) -> Any:
@@ -400,23 +382,16 @@ def _epoch_callback(watch: Watch) -> Any:
 
     def moved(context: Any, data: Any, delta: Any, kind: Any) -> int:
         if watch.expired():
-            return _address(c.wasmtime_error_new(DEADLINE_MESSAGE))
+            return address(c.wasmtime_error_new(DEADLINE_MESSAGE))
         delta[0] = 1
         return 0
 
-    return _epoch_type(moved)
-
-
-_epoch_type = c._wasmtime_store_epoch_deadline_callback.argtypes[1]
-
-
-def _address(pointer: Any) -> int:
-    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+    return _epoch_callback_type(moved)
 
 
 def _store_value(slot: Any, kind: str, value: Any) -> None:
     if kind == "i32":
-        slot.i64 = value & MASK32  # the engine expects the upper half to be zero
+        slot.i64 = value & MASK32  # the engine wants the upper half zero
     elif kind == "i64":
         slot.i64 = value & MASK64
     elif kind == "f32":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import wasmtime
@@ -72,12 +73,13 @@ class Module:
         self.digest = digest
         self.size = size
         self.exports = tuple(Export(item.name, *_describe(item.type)) for item in compiled.exports)
-        self.imports = tuple(
-            Import(item.module, item.name or "", *_describe(item.type)) for item in compiled.imports
-        )
+        self.imports = tuple(Import(item.module, item.name or "", *_describe(item.type)) for item in compiled.imports)
         self.links: dict[str, Any] = {}
-        """Per twin of the seam: the module with its imports already resolved, see ``_vm_py.link``."""
+        """Per twin of the seam: the module with its imports already resolved, see :mod:`sidecar.wasm.linking`."""
 
+
+engine_options: list[Callable[[wasmtime.Config], None]] = []
+"""What a twin of the seam adds to the configuration before the engine is made."""
 
 _modules: weakref.WeakValueDictionary[str, Module] = weakref.WeakValueDictionary()
 
@@ -90,6 +92,8 @@ def engine() -> wasmtime.Engine:
         setattr(config, proposal, False)
     config.epoch_interruption = True
     config.max_wasm_stack = MAX_WASM_STACK
+    for option in engine_options:
+        option(config)
     return wasmtime.Engine(config)
 
 
@@ -113,7 +117,7 @@ def compile_module(code: bytes) -> Module:
     return module
 
 
-def _describe(item: wasmtime.AsExternType) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _describe(item: Any) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     if isinstance(item, wasmtime.FuncType):
         return "func", _names(item.params), _names(item.results)
     kinds = {wasmtime.MemoryType: "memory", wasmtime.GlobalType: "global", wasmtime.TableType: "table"}
@@ -122,4 +126,4 @@ def _describe(item: wasmtime.AsExternType) -> tuple[str, tuple[str, ...], tuple[
 
 def _names(types: list[wasmtime.ValType]) -> tuple[str, ...]:
     # not str(): wasmtime-py fails to name the types it does not know
-    return tuple(VALUE_TYPES.get(ffi.wasm_valtype_kind(item.ptr()), "other") for item in types)
+    return tuple(VALUE_TYPES.get(int(ffi.wasm_valtype_kind(item.ptr())), "other") for item in types)

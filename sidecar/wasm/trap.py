@@ -79,12 +79,12 @@ def take_error(address: int) -> Trap:
     pointer = ctypes.cast(address, ctypes.POINTER(c.wasmtime_error_t))
     trace: Any = wasmtime._trap.FrameList(None)
     ffi.wasmtime_error_wasm_trace(pointer, ctypes.byref(trace.vec))
-    backtrace = frames(
-        [wasmtime.Frame._from_ptr(trace.vec.data[index], trace) for index in range(trace.vec.size)]
-    )
+    backtrace = frames([wasmtime.Frame._from_ptr(trace.vec.data[index], trace) for index in range(trace.vec.size)])
     message = str(wasmtime.WasmtimeError._from_ptr(pointer))
     kind = TrapKind.OTHER
-    if "exceeds memory limits" in message or "exceeds table limits" in message:
+    if reason(message) == DEADLINE_MESSAGE.decode():
+        kind = TrapKind.INTERRUPT
+    elif "exceeds memory limits" in message or "exceeds table limits" in message:
         kind = TrapKind.MEMORY
     return Trap(kind, reason(message), backtrace)
 

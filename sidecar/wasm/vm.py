@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.wasm.module import Export, Import, Module, ModuleError, compile_module
 from sidecar.wasm.trap import MemoryRangeError, ProcExit, Trap, TrapKind
 
+HostFunction = Callable[..., int | float | None]
+"""Called with the guest's arguments as unsigned ints (floats stay floats); the result is masked, None means 0.
+Whatever it raises unwinds the guest and comes out of ``Vm.call`` unchanged."""
+
 if TYPE_CHECKING:
-    from sidecar.wasm._vm_py import GuestFunction, HostFunction, Vm
+    from sidecar.wasm._vm_py import GuestFunction, Vm
 
     COMPILED: bool
 else:
-    from sidecar.wasm._vm_py import HostFunction
-
     COMPILED = False
-    if os.environ.get("SIDECAR_PURE") != "1":
+    if os.environ.get("SIDECAR_PURE") != "1":  # noqa: TID251 - chosen at import, before any configuration
         try:
             from sidecar.wasm._vm_c import GuestFunction, Vm
 

@@ -60,11 +60,11 @@ def test_a_refusal_names_its_code_and_reason():
 
 def test_O6_nothing_in_a_request_breaks_out_of_its_line():
     view = make_view((b"user-agent", b'a\r\nb\x1b[31m"\\</script>\x00\xff'), source=Address("::1", 5))
-    view.record.path = b"/a\r\n{\"status\":200}\x1b"
+    view.record.path = b'/a\r\n{"status":200}\x1b'
     view.record.error_detail = "lone \udcff surrogate\nnext"
     line = logged(view)
     found = json.loads(line)
-    assert found["path"] == "/a\r\n{\"status\":200}\x1b" and found["user_agent"].startswith('a\r\nb\x1b[31m"')
+    assert found["path"] == '/a\r\n{"status":200}\x1b' and found["user_agent"].startswith('a\r\nb\x1b[31m"')
     assert not any(byte < 32 for byte in line[:-1])
     text = logged(view, "text")
     assert not any(byte < 32 for byte in text[:-1])

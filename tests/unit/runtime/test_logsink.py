@@ -129,7 +129,12 @@ def test_a_plugins_line_carries_its_name_and_words_unchanged():
     logger, lines = log()
     logger.plugin("auth", "debug", 'he said "no"\n', trace_id="ab")
     found = json.loads(lines[0])
-    assert (found["plugin"], found["level"], found["message"], found["trace_id"]) == ("auth", "debug", 'he said "no"\n', "ab")
+    assert (found["plugin"], found["level"], found["message"], found["trace_id"]) == (
+        "auth",
+        "debug",
+        'he said "no"\n',
+        "ab",
+    )
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

@@ -7,7 +7,24 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar.telemetry.exposition import number, render
 from sidecar.telemetry.metrics import MetricsRegistry
 
-CONTRACT = ["loom_requests_total", "loom_request_duration_seconds", "loom_requests_in_flight", "loom_upstream_requests_total", "loom_upstream_duration_seconds", "loom_plugin_duration_seconds", "loom_plugin_errors_total", "loom_plugin_restarts_total", "loom_plugin_memory_bytes", "loom_plugin_passed_by_policy_total", "loom_connections", "loom_tls_handshakes_total", "loom_cert_expiry_timestamp_seconds", "loom_config_generation", "loom_otlp_spans_total", "loom_limit_hits_total"]
+CONTRACT = [
+    "loom_requests_total",
+    "loom_request_duration_seconds",
+    "loom_requests_in_flight",
+    "loom_upstream_requests_total",
+    "loom_upstream_duration_seconds",
+    "loom_plugin_duration_seconds",
+    "loom_plugin_errors_total",
+    "loom_plugin_restarts_total",
+    "loom_plugin_memory_bytes",
+    "loom_plugin_passed_by_policy_total",
+    "loom_connections",
+    "loom_tls_handshakes_total",
+    "loom_cert_expiry_timestamp_seconds",
+    "loom_config_generation",
+    "loom_otlp_spans_total",
+    "loom_limit_hits_total",
+]
 
 
 def parsed(registry):
@@ -49,4 +66,11 @@ def test_label_values_are_escaped():
 
 
 def test_numbers_are_short_and_exact():
-    assert [number(value) for value in (0, 3, 3.0, 0.25, 0.000005, 0.00001)] == ["0", "3", "3", "0.25", "0.000005", "0.00001"]
+    assert [number(value) for value in (0, 3, 3.0, 0.25, 0.000005, 0.00001)] == [
+        "0",
+        "3",
+        "3",
+        "0.25",
+        "0.000005",
+        "0.00001",
+    ]

@@ -116,7 +116,9 @@ def test_merge_leaves_its_sources_alone():
 def test_plugin_defined_metrics_are_shown_and_capped():
     registry = MetricsRegistry(300)
     made = [SimpleNamespace(kind=0, name="loom_plugin_custom_hits", value=3, total=0, counts=[])]
-    made += [SimpleNamespace(kind=2, name=f"loom_plugin_custom_h{n}", value=0, total=7, counts=[1, 2]) for n in range(400)]
+    made += [
+        SimpleNamespace(kind=2, name=f"loom_plugin_custom_h{n}", value=0, total=7, counts=[1, 2]) for n in range(400)
+    ]
     registry.attach_custom(lambda: made, (1.0,))
     page = registry.snapshot()
     assert rows(page, "loom_plugin_custom_hits") == {(): 3}

@@ -61,7 +61,9 @@ def test_the_sdks_usual_samplers_are_decided_the_fast_way():
 
 def test_any_other_sampler_is_asked():
     class Picky(sdk.Sampler):
-        def should_sample(self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None):
+        def should_sample(
+            self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None
+        ):
             takes = name == "GET" and parent_context is not None
             return sdk.SamplingResult(sdk.Decision.RECORD_AND_SAMPLE if takes else sdk.Decision.DROP)
 

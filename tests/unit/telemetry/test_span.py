@@ -10,4 +10,7 @@ def test_a_span_begins_empty_and_knows_whether_its_parent_is_another_process():
 
 
 def test_a_context_shows_its_ids_as_text():
-    assert repr(TraceContext(b"\xab" * 16, b"\xcd" * 8, None, "b3")) == f"TraceContext({'ab' * 16}, {'cd' * 8}, None, 'b3')"
+    assert (
+        repr(TraceContext(b"\xab" * 16, b"\xcd" * 8, None, "b3"))
+        == f"TraceContext({'ab' * 16}, {'cd' * 8}, None, 'b3')"
+    )

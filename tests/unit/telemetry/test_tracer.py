@@ -75,7 +75,10 @@ def test_without_a_route_the_name_is_the_method_alone():
 
     span, _ = traced(change=unrouted)
     assert span.name == "GET" and "http.route" not in span.attributes
-    assert (span.attributes["http.request.method"], span.attributes["http.request.method_original"]) == ("_OTHER", "BREW")
+    assert (span.attributes["http.request.method"], span.attributes["http.request.method_original"]) == (
+        "_OTHER",
+        "BREW",
+    )
 
 
 def test_an_error_of_ours_is_named_and_a_clients_mistake_is_no_error_of_the_server():
@@ -119,7 +122,10 @@ def test_O4_odd_and_huge_values_become_text_of_bounded_length():
 
 def test_O7_no_secret_gets_into_a_span():
     span, _ = traced(
-        (b"authorization", b"Bearer hunter2"), (b"cookie", b"sid=hunter2"), (b"user-agent", b"curl"), direction="outbound"
+        (b"authorization", b"Bearer hunter2"),
+        (b"cookie", b"sid=hunter2"),
+        (b"user-agent", b"curl"),
+        direction="outbound",
     )
     assert "hunter2" not in repr(span.attributes)
 
@@ -151,4 +157,8 @@ def test_authorities_are_split_once_and_never_without_end():
 def test_the_resource_is_the_sdks_with_our_names(monkeypatch):
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=blue,service.name=else")
     attributes = resource_of(NODE).attributes
-    assert (attributes["service.name"], attributes["service.namespace"], attributes["team"]) == ("orders", "shop", "blue")
+    assert (attributes["service.name"], attributes["service.namespace"], attributes["team"]) == (
+        "orders",
+        "shop",
+        "blue",
+    )

@@ -1,0 +1,142 @@
+"""Find the end of a head, and take a chunked body apart (RFC 9112 sections 2.2, 6 and 7)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sidecar.codec.base import CodecLimits
+from sidecar.codec.h1.head import parse_trailers
+from sidecar.codec.h1.names import HeadError
+from sidecar.http.headers import Field
+
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)")
+_SIZE_ROOM: Final = 16
+_MOST: Final = 0x7FFFFFFFFFFFFFFF
+
+
+def check_partial(held: bytes | bytearray, start: int, scanned: int, limits: CodecLimits) -> None:
+    """Refuse a head that is not whole yet and never will be acceptable; ``scanned`` bytes were looked at before."""
+    check_line_ends(held, max(scanned, start), len(held))
+    line_end = held.find(b"\r\n", start, start + limits.request_line + 2)
+    if line_end < 0:
+        if len(held) - start > limits.request_line:
+            raise HeadError(414, "request line too long", "request_line")
+    elif len(held) - line_end > limits.header_bytes + 4:
+        raise HeadError(431, "head too large", "header_bytes")
+
+
+def check_size(data: bytes, start: int, end: int, limits: CodecLimits) -> None:
+    """Refuse a whole head, ``end`` being the start of its final CRLF CRLF, that is over a limit."""
+    line_end = data.find(b"\r\n", start, end + 2)
+    if line_end - start > limits.request_line:
+        raise HeadError(414, "request line too long", "request_line")
+    if end - line_end > limits.header_bytes:
+        raise HeadError(431, "head too large", "header_bytes")
+
+
+def check_line_ends(data: bytes | bytearray, start: int, end: int) -> None:
+    """Refuse a line that ends in LF alone: such a head would never end for us, and does for others."""
+    at = data.find(b"\n", start, end)
+    while at >= 0:
+        if at == 0 or data[at - 1] != 13:
+            raise HeadError(400, "line ends in LF alone")
+        at = data.find(b"\n", at + 1, end)
+
+
+class ChunkedReader:
+    """A chunked body; raises HeadError for what must not be believed.
+
+    ``extensions`` of all chunks together are bounded, as is the trailer section.
+    """
+
+    __slots__ = ("_extension_room", "_held", "_left", "_limits", "_stage", "done", "trailers")
+
+    _SIZE, _DATA, _CRLF, _TRAILERS = range(4)
+
+    def __init__(self, limits: CodecLimits) -> None:
+        self._limits = limits
+        self._extension_room = limits.chunk_ext
+        self._held = b""
+        self._left = 0
+        self._stage = self._SIZE
+        self.done = False
+        self.trailers: list[Field] = []
+
+    def feed(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """Body bytes of ``data[at:]`` joined, and where the first byte after the message stands."""
+        if self._held:
+            data = self._held + data[at:]
+            at = 0
+            self._held = b""
+        pieces: list[bytes] = []
+        size = len(data)
+        while not self.done and at < size:
+            stage = self._stage
+            if stage == self._DATA:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    self._stage = self._CRLF
+            elif stage == self._SIZE:
+                next_at = self._read_size(data, at)
+                if next_at < 0:
+                    at = size
+                    break
+                at = next_at
+            elif stage == self._CRLF:
+                if size - at < 2:
+                    if data[at] != 13:
+                        raise HeadError(400, "chunk longer than it says")
+                    self._held = data[at:]
+                    at = size
+                    break
+                if data[at : at + 2] != b"\r\n":
+                    raise HeadError(400, "chunk longer than it says")
+                at += 2
+                self._stage = self._SIZE
+            else:
+                at = self._read_trailers(data, at)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), at
+
+    def _read_size(self, data: bytes, at: int) -> int:
+        """Where the chunk's data begins; -1 when the line is not whole."""
+        room = _SIZE_ROOM + self._extension_room
+        end = data.find(b"\r\n", at, at + room + 2)
+        if end < 0:
+            if len(data) - at > room + 1:
+                raise HeadError(400, "chunk line too long", "chunk_ext")
+            # What can be seen to be wrong already is refused now: "5\n" would otherwise wait for ever.
+            check_line_ends(data, at, len(data))
+            self._held = data[at:]
+            return -1
+        match = _CHUNK_LINE.fullmatch(data, at, end)
+        if match is None:
+            raise HeadError(400, "malformed chunk size")
+        self._extension_room -= len(match[2])
+        if self._extension_room < 0:
+            raise HeadError(400, "chunk extensions too long", "chunk_ext")
+        self._left = int(match[1], 16)
+        if self._left > _MOST:
+            raise HeadError(400, "chunk size out of range")
+        self._stage = self._DATA if self._left else self._TRAILERS
+        return end + 2
+
+    def _read_trailers(self, data: bytes, at: int) -> int:
+        if data[at : at + 2] == b"\r\n":
+            self.done = True
+            return at + 2
+        end = data.find(b"\r\n\r\n", at)
+        limits = self._limits
+        if (end if end >= 0 else len(data)) - at > limits.header_bytes:
+            raise HeadError(431, "trailers too large", "header_bytes")
+        if end < 0:
+            check_line_ends(data, at, len(data))
+            self._held = data[at:]
+            return len(data)
+        check_line_ends(data, at, end)
+        self.trailers, _ = parse_trailers(data, at, end + 2, limits.header_count)
+        self.done = True
+        return end + 4

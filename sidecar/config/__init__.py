@@ -1,0 +1,1 @@
+"""Configuration: text in, one frozen model out, or every mistake at once."""

@@ -1,0 +1,286 @@
+"""The configuration as frozen values; the one shape that every other floor sees, each its own piece.
+
+Sizes are bytes, times are seconds. The text under a field is its page in ``docs/config.md``. What a later version brings
+has no field here: :mod:`sidecar.config.schema` knows those keys and refuses them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.address import Address
+
+PHASES = (
+    "on_request_headers",
+    "on_request_body",
+    "on_request_trailers",
+    "on_response_headers",
+    "on_response_body",
+    "on_response_trailers",
+    "on_log",
+)
+"""The names a plugin's ``phase`` may have."""
+
+CAUSES = ("load", "trap", "timeout", "limit")
+"""The causes of ``on_failure``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    service: str = ""
+    """OpenTelemetry ``service.name``; `OTEL_SERVICE_NAME` is honoured when absent."""
+    namespace: str = ""
+    """OpenTelemetry ``service.namespace``."""
+    trust_domain: str = ""
+    """The trust domain of this mesh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    name: str
+    """Unique; the ``listener`` label of metrics and logs."""
+    direction: str
+    """``inbound`` (others call our app) or ``outbound`` (our app calls others)."""
+    addresses: tuple[Address, ...]
+    """Written ``address``: one address or a list. An IPv6 address binds IPv6 only."""
+    protocol: str = "auto"
+    """``auto`` or ``http``."""
+    upstream: str | None = None
+    """Where a request goes that no route matches; without it such a request is ``no_route`` 404."""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    address: Address
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    hosts: tuple[str, ...] = ()
+    """Outbound requests to these hosts (exact or ``*.suffix``) go to this upstream when no route matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    protocol: str = "auto"
+    """``auto`` or ``http1``."""
+    match: Match | None = None
+    load_balancer: str = "p2c_ewma"
+    """``round_robin``, ``random``, ``least_request`` or ``p2c_ewma``."""
+    connect_timeout: float = 5.0
+    idle_timeout: float = 60.0
+    """How long an unused connection is kept."""
+    max_connections: int = 1024
+    """Per endpoint and worker."""
+    max_pending: int = 1024
+    """Requests that wait for a connection, per endpoint and worker; beyond it ``overloaded``."""
+    max_requests: int = 4096
+    """Requests in flight to the upstream, per worker; beyond it ``overloaded``."""
+    retry_budget: float = 0.2
+    """Retries as a share of requests, on top of ten a second."""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    delay: float = 5.0
+    """How long connections are still accepted after readiness went off."""
+    timeout: float = 25.0
+    """How long open requests may take after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    name: str
+    """Unique."""
+    path: str
+    """The module, absolute; written relative to the file that names it."""
+    sha256: str = ""
+    """Refuse other bytes than these."""
+    phases: tuple[str, ...] | None = None
+    """Written ``phase``: one name or a list; absent is every phase that the module exports."""
+    priority: int = 0
+    """Higher runs first on the request path and last on the response path; equal ones in the order of the file."""
+    config: bytes = b""
+    """A mapping is handed over as JSON, text as it is."""
+    vm_config: bytes = b""
+    root_id: str = ""
+    vm_id: str = ""
+    memory_limit: int = 16_000_000
+    timeout: float = 0.05
+    """Per call into the plugin."""
+    log_level: str = "info"
+    direction: str = "both"
+    """``inbound``, ``outbound`` or ``both``."""
+    on_failure: Mapping[str, str] = field(default_factory=dict)
+    """For each of ``load``, ``trap``, ``timeout`` and ``limit``: ``closed`` or ``open``."""
+    max_body: int = 1 << 20
+    """Most that the plugin may hold back of one body."""
+    overflow_streams: bool = False
+    """Written ``on_overflow``: ``reject`` (413) or ``stream``."""
+    allow_upstreams: tuple[str, ...] | None = None
+    """What its HTTP calls may reach; absent is any named upstream."""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PluginUse:
+    """A plugin as one route names it."""
+
+    name: str
+    config: bytes | None = None
+    """In place of the plugin's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    attempts: int = 1
+    """Tries after the first."""
+    on: tuple[str, ...] = ("connect-failure", "refused-stream")
+    """``connect-failure``, ``refused-stream``, ``reset``, ``gateway-error``, ``5xx`` or a status code."""
+    per_try_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdit:
+    set: Mapping[str, str] = field(default_factory=dict)
+    add: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    id: str
+    direction: str = "both"
+    """``inbound``, ``outbound`` or ``both``."""
+    host: str | None = None
+    """Exact, or ``*.suffix``."""
+    path: str | None = None
+    """Exact, or a prefix ``/x/*``."""
+    path_regex: str | None = None
+    """Written ``path: {regex: ...}``; matches the whole path."""
+    methods: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """All must match."""
+    split: tuple[tuple[str, int], ...] = ()
+    """(upstream, weight); written ``upstream: name`` when it is one."""
+    plugins: tuple[PluginUse, ...] | None = None
+    """Only these, in priority order; absent is all."""
+    timeout: float | None = None
+    """For the whole answer; absent is ``limits.route_timeout``."""
+    retries: Retries | None = None
+    rewrite_prefix: str | None = None
+    """Written ``rewrite: {prefix: ...}``."""
+    request_headers: HeaderEdit = HeaderEdit()
+    response_headers: HeaderEdit = HeaderEdit()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    endpoint: str | None = None
+    """An OTLP collector. Absent: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+    protocol: str | None = None
+    """``grpc`` or ``http/protobuf``. Absent: the environment, else grpc."""
+    sample_rate: float | None = None
+    """0.0 to 1.0, parent-based. Absent: `OTEL_TRACES_SAMPLER`, else 1.0."""
+    propagation: tuple[str, ...] = ("tracecontext", "baggage", "b3", "jaeger")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    address: Address = Address("0.0.0.0", 15020)
+    max_series: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    address: Address = Address("0.0.0.0", 15021)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    address: Address = Address("127.0.0.1", 15000)
+    """Loopback only; read-only."""
+    socket: str = "/run/sidecar/admin.sock"
+    """Unix socket for changes; mode 0600."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    enabled: bool = True
+    format: str = "json"
+    """``json`` or ``text``."""
+    path: str = "/dev/stdout"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Per worker where they count something."""
+
+    connections: int = 10_000
+    """Downstream connections per listener; beyond it ``overloaded``, beyond twice it cut."""
+    requests_in_flight: int = 10_000
+    """Per listener."""
+    header_bytes: int = 65_536
+    """Of one head or trailer section."""
+    header_count: int = 100
+    request_line: int = 16_384
+    chunk_ext: int = 4096
+    """Chunk extensions of one body."""
+    interim: int = 16
+    """1xx answers before the final one."""
+    pipeline: int = 16
+    """Requests waiting on one connection; then reading stops."""
+    body_window: int = 65_536
+    """Bytes of one body in flight between two sockets."""
+    held_bodies: int = 256 << 20
+    """Bytes that all paused plugins keep together; beyond it ``overloaded``."""
+    callout_body: int = 1 << 20
+    """Of an answer to a plugin's HTTP call."""
+    header_timeout: float = 10.0
+    """From the first byte of a head to its last."""
+    idle_timeout: float = 300.0
+    """Of a downstream connection without a request."""
+    route_timeout: float = 15.0
+    """From the end of the request to the end of the answer, where a route names none; 0 is none."""
+    stream_idle_timeout: float = 300.0
+    """Without a byte in either direction, tunnels included."""
+    write_stall: float = 60.0
+    """A reader that takes nothing."""
+    body_rate: int = 512
+    """Bytes per second that a request body must make after ``body_grace``; 0 turns it off."""
+    body_grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One whole configuration."""
+
+    node: Node = Node()
+    workers: int = 1
+    """Processes; absent: the cgroup's CPU quota rounded up, 1 without one."""
+    listeners: tuple[Listener, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
+    routes: tuple[Route, ...] = ()
+    drain: Drain = Drain()
+    tracing: Tracing | None = None
+    """Absent: no spans, unless `OTEL_EXPORTER_OTLP_ENDPOINT` or its traces variant is set."""
+    metrics: Metrics = Metrics()
+    health: Health = Health()
+    admin: Admin = Admin()
+    access_log: AccessLog = AccessLog()
+    limits: Limits = Limits()
+    files: tuple[str, ...] = ()
+    """Absolute paths of the files it was read from."""
+    warnings: tuple[str, ...] = ()
+    """What is allowed but probably not meant, one line each."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """The merged document after replacement of variables, for ``sidecar config``; secrets are masked by the page."""

@@ -1,0 +1,1 @@
+"""The Proxy-Wasm ABI: what a module may import, and what each import does."""
