@@ -158,7 +158,7 @@ def _families() -> tuple[Family, ...]:
 
 
 class MetricsRegistry:
-    """All series of this process. Also the plugin host's sink (``observe_call`` to ``limit_hit``)."""
+    """All series of this process. Also the plugin host's sink (``call_observer`` to ``limit_hit``)."""
 
     def __init__(self, max_series: int) -> None:
         self.max_series = max_series
@@ -166,7 +166,6 @@ class MetricsRegistry:
         self._series = sum(family.reserve for family in self.families.values())
         self._traffic_cap = int(max_series * TRAFFIC_SHARE)
         self._custom: list[tuple[Callable[[], Iterable[CustomMetric]], tuple[float, ...]]] = []
-        self._plugin_calls: dict[tuple[str, str], Histogram] = {}
         for result in ("exported", "dropped", "failed"):
             self.counter("loom_otlp_spans_total", result)
         for direction in ("inbound", "outbound"):
@@ -234,11 +233,9 @@ class MetricsRegistry:
 
     # -- what the plugin host reports ---------------------------------------------------------------------
 
-    def observe_call(self, plugin: str, phase: str, seconds: float) -> None:
-        call = self._plugin_calls.get((plugin, phase))
-        if call is None:
-            call = self._plugin_calls[plugin, phase] = self.histogram("loom_plugin_duration_seconds", plugin, phase)
-        call.observe(seconds)
+    def call_observer(self, plugin: str, phase: str) -> Callable[[float], None]:
+        """What takes the seconds of each call into ``plugin`` in ``phase``."""
+        return self.histogram("loom_plugin_duration_seconds", plugin, phase).observe
 
     def error(self, plugin: str, error: str) -> None:
         self.counter("loom_plugin_errors_total", plugin, error).inc()

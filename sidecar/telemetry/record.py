@@ -52,6 +52,7 @@ class ExchangeRecord:
         "http_version",
         "method",
         "path",
+        "plugin_properties",
         "request_body_bytes",
         "request_end",
         "request_header_bytes",
@@ -98,6 +99,8 @@ class ExchangeRecord:
         self.request_body_bytes = 0
         self.response_header_bytes = 0
         self.response_body_bytes = 0
+        self.plugin_properties: dict[tuple[str, bytes], bytes] | None = None
+        """What plugins have set (``proxy_set_property``), by ``vm_id`` and path."""
         self.span: Span | None = None
         self.events: list[tuple[float, str, dict[str, str | int | float]]] = []
         """Span events: (monotonic time, name, attributes): slow or failed plugin calls, retries."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sidecar.address import Address
+from sidecar.errors import ErrorKind
 from sidecar.http.headers import HeaderMap
 
 REQUEST = 0
@@ -28,6 +29,9 @@ class TimerPort(Protocol):
     def unix_nanos(self) -> int: ...
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> TimerHandle: ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """In a fresh stack, as soon as the loop turns."""
 
 
 class CallResult(Protocol):
@@ -73,7 +77,8 @@ class LogSink(Protocol):
 class MetricsSink(Protocol):
     """The series of the contract that speak about plugins."""
 
-    def observe_call(self, plugin: str, phase: str, seconds: float) -> None: ...
+    def call_observer(self, plugin: str, phase: str) -> Callable[[float], None]:
+        """Takes the seconds of each call; looked up once per instance, so that a call costs no look-up."""
 
     def error(self, plugin: str, error: str) -> None:
         """``error``: timeout, trap, memory, load, configure, hostcall or overflow."""
@@ -134,15 +139,16 @@ class RecordView(Protocol):
     @property
     def status(self) -> int: ...
     @property
-    def details(self) -> str: ...
+    def error(self) -> ErrorKind | None: ...
     @property
-    def request_header_bytes(self) -> int: ...
+    def details(self) -> str: ...
     @property
     def request_body_bytes(self) -> int: ...
     @property
-    def response_header_bytes(self) -> int: ...
-    @property
     def response_body_bytes(self) -> int: ...
+    plugin_properties: dict[tuple[str, bytes], bytes] | None
+    """What plugins have set for this stream, by ``vm_id`` and path."""
+
     @property
     def events(self) -> list[tuple[float, str, dict[str, str | int | float]]]: ...
 
@@ -193,8 +199,6 @@ class StreamAccess(Protocol):
     def create_trailers(self, direction: int) -> HeaderMap | None: ...
 
     def trace_id(self) -> str: ...
-
-    def clear_route_cache(self) -> None: ...
 
 
 class StreamBridge(StreamHost, StreamAccess, Protocol):

@@ -45,7 +45,11 @@ class FakeTimers:
         self.alarms.append(alarm)
         return alarm
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.call_later(0, callback)
+
     def advance(self, seconds: float) -> None:
+        """Move on, and run what is due; ``advance(0)`` runs what was asked for soon."""
         self.time += seconds
         due = [alarm for alarm in self.alarms if alarm.due <= self.time]
         self.alarms = [alarm for alarm in self.alarms if alarm.due > self.time]

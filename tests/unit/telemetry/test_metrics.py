@@ -28,7 +28,7 @@ def test_a_child_is_made_once_and_found_again():
 
 def test_the_plugin_sink_fills_the_families_of_the_contract():
     registry = MetricsRegistry(2000)
-    registry.observe_call("auth", "on_request_headers", 0.00002)
+    registry.call_observer("auth", "on_request_headers")(0.00002)
     registry.error("auth", "trap")
     registry.restart("auth")
     registry.memory("auth", 65536)
@@ -91,7 +91,7 @@ def test_merge_adds_counters_histograms_and_gauges_and_keeps_the_highest_generat
         registry.in_flight("inbound").inc()
         registry.config_generation("active", generation)
         registry.cert_expiry(1000.0 + generation)
-        registry.observe_call("auth", "on_log", 0.001)
+        registry.call_observer("auth", "on_log")(0.001)
         registry.connections("inbound", "active").set(5)
     second.limit_hit("body")
     # A snapshot crosses a socket as JSON on its way to the supervisor.
@@ -107,7 +107,7 @@ def test_merge_adds_counters_histograms_and_gauges_and_keeps_the_highest_generat
 
 def test_merge_leaves_its_sources_alone():
     registry = MetricsRegistry(2000)
-    registry.observe_call("auth", "on_log", 0.001)
+    registry.call_observer("auth", "on_log")(0.001)
     page = registry.snapshot()
     merge([page, page])
     assert sum(rows(page, "loom_plugin_duration_seconds")["auth", "on_log"][0]) == 1
