@@ -1,7 +1,7 @@
 """The configuration as frozen values; the one shape that every other floor sees, each its own piece.
 
-Sizes are bytes, times are seconds. The text under a field is its page in ``docs/config.md``. What a later version brings
-has no field here: :mod:`sidecar.config.schema` knows those keys and refuses them by name.
+Sizes are bytes, times are seconds. The text under a field is its page in ``docs/config.md``. What a later version
+brings has no field here: its keys are known to the readers of the blocks, and refused by name.
 """
 
 from __future__ import annotations
@@ -138,11 +138,14 @@ class PluginUse:
     """In place of the plugin's own."""
 
 
+DEFAULT_RETRY_ON = ("connect-failure", "refused-stream")
+
+
 @dataclass(frozen=True, slots=True)
 class Retries:
     attempts: int = 1
     """Tries after the first."""
-    on: tuple[str, ...] = ("connect-failure", "refused-stream")
+    on: tuple[str, ...] = DEFAULT_RETRY_ON
     """``connect-failure``, ``refused-stream``, ``reset``, ``gateway-error``, ``5xx`` or a status code."""
     per_try_timeout: float | None = None
 
@@ -193,20 +196,25 @@ class Tracing:
     propagation: tuple[str, ...] = ("tracecontext", "baggage", "b3", "jaeger")
 
 
+METRICS_ADDRESS = Address("0.0.0.0", 15020)
+HEALTH_ADDRESS = Address("0.0.0.0", 15021)
+ADMIN_ADDRESS = Address("127.0.0.1", 15000)
+
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    address: Address = Address("0.0.0.0", 15020)
+    address: Address = METRICS_ADDRESS
     max_series: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    address: Address = Address("0.0.0.0", 15021)
+    address: Address = HEALTH_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    address: Address = Address("127.0.0.1", 15000)
+    address: Address = ADMIN_ADDRESS
     """Loopback only; read-only."""
     socket: str = "/run/sidecar/admin.sock"
     """Unix socket for changes; mode 0600."""
@@ -248,8 +256,8 @@ class Limits:
     """From the first byte of a head to its last."""
     idle_timeout: float = 300.0
     """Of a downstream connection without a request."""
-    route_timeout: float = 15.0
-    """From the end of the request to the end of the answer, where a route names none; 0 is none."""
+    route_timeout: float = 0.0
+    """From the end of the request to the end of the answer, where a route names none; 0 is none, as in Istio."""
     stream_idle_timeout: float = 300.0
     """Without a byte in either direction, tunnels included."""
     write_stall: float = 60.0
