@@ -21,12 +21,22 @@ def twin_modules() -> list[str]:
     return sorted(".".join(source.with_suffix("").parts) for source in sources)
 
 
+NOT_BUILT = "not built"
+ADVICE = """
+The C compiler (or Python's headers) is missing, so the pure-Python twins are in use instead.
+Everything works; plugins and HTTP/1.1 parsing are several times slower.
+To change that: install a C compiler and Python's headers (Debian: gcc python3-dev), then `make ext`.
+"""
+
+
 def load_error(name: str) -> str:
     """Empty when the compiled module and the front door that chooses it agree that it is in use."""
     try:
         importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return NOT_BUILT if error.name == name else f"built, but does not load: {error}"
     except ImportError as error:
-        return str(error)
+        return f"built, but does not load: {error}"
     door = name.removesuffix("_c").replace("._", ".")
     try:
         compiled = getattr(importlib.import_module(door), "COMPILED", True)
@@ -44,12 +54,8 @@ def main() -> int:
     missing = {name: error for name, error in errors.items() if error}
     for name in errors:
         print(f"compiled twin {name}: {'MISSING (' + missing[name] + ')' if name in missing else 'loaded'}")
-    if missing:
-        print(
-            "\nThe C compiler (or Python's headers) is missing, so the pure-Python twins are in use instead.\n"
-            "Everything works; plugins and HTTP/1.1 parsing are several times slower.\n"
-            "To change that: install a C compiler and Python's headers (Debian: gcc python3-dev), then `make ext`.\n"
-        )
+    if NOT_BUILT in missing.values():
+        print(ADVICE)
     return 1 if missing and required else 0
 
 
