@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.engine import Engine, container_engine
+from tests.support.engine import BASE, IMAGE, Engine
 from tests.support.needs import needs
 
 pytestmark = [needs("engine"), pytest.mark.timeout(1200)]
 
-ROOT = Path(__file__).resolve().parents[2]
-BASE = "loom-base:test"
-IMAGE = "loom-sidecar:test"
 ANSWER_SECONDS = 60
 
 CONFIG = """\
@@ -50,17 +45,6 @@ FETCH = "import sys, urllib.request as u; a = u.urlopen(sys.argv[1], timeout=5);
 
 HARDENED = ("--read-only", "--tmpfs", "/run/sidecar:uid=1337,gid=1337", "--cap-drop", "ALL")
 HARDENED += ("--security-opt", "no-new-privileges")
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with container_engine() as engine:
-        engine.import_base(tmp_path_factory.mktemp("base"), BASE)
-        environment = {**engine.environment, "BASE": BASE, "IMAGE": IMAGE}
-        command = [str(ROOT / "scripts" / "build_image")]
-        built = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-        assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,9 @@ SUITES = {(3, 11): "bookworm", (3, 13): "trixie"}
 """The Debian whose Python is ours, so that wheels made here serve in a base made of it."""
 PACKAGES = "python3,ca-certificates,iproute2"
 START_SECONDS = 60
+BASE = "loom-base:test"
+IMAGE = "loom-sidecar:test"
+"""As scripts/build_image and examples/compose take them from the environment."""
 
 
 class Engine:
@@ -25,6 +28,7 @@ class Engine:
 
     def __init__(self, socket: Path) -> None:
         self.environment = {**os.environ, "DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "0"}
+        self.environment |= {"BASE": BASE, "IMAGE": IMAGE}
 
     def run(self, *arguments: str, timeout: float = 120) -> str:
         """What ``docker ARGUMENTS`` prints; :class:`AssertionError` with both its streams when it fails."""

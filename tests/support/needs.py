@@ -62,6 +62,11 @@ def _engine() -> str:
 
 
 @functools.cache
+def _compose() -> str:
+    return "" if _which("docker-compose") else "needs docker-compose"
+
+
+@functools.cache
 def _envoy() -> str:
     try:
         import envoy  # noqa: F401 - only whether it is there
@@ -94,6 +99,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "root": _root,
     "netns": _netns,
     "engine": _engine,
+    "compose": _compose,
     "envoy": _envoy,
     "rust-wasm": _rust_wasm,
 }

@@ -10,13 +10,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
@@ -24,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from demo.collector import trace_service
 from tests.support.wait import DEADLINE, eventually
 
 
@@ -85,12 +84,12 @@ def attributes_of(span: Span) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
 
 
-class _Service(trace_service_pb2_grpc.TraceServiceServicer):
-    def __init__(self, received: Received) -> None:
-        self._received = received
+@contextmanager
+def grpc_receiver(port: int = 0) -> Iterator[Received]:
+    """A TraceService; ``endpoint`` is what ``tracing.endpoint`` should say."""
+    received = Received()
 
-    def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
-        received = self._received
+    def export(request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
         if received.should_fail():
             context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         if received.fail_forever is not None:
@@ -99,20 +98,9 @@ class _Service(trace_service_pb2_grpc.TraceServiceServicer):
         received.requests.append(request)
         return received.answer()
 
-
-@contextmanager
-def grpc_receiver(port: int = 0) -> Iterator[Received]:
-    """A TraceService; ``endpoint`` is what ``tracing.endpoint`` should say."""
-    received = Received()
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Service(received), server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    received.endpoint = f"http://127.0.0.1:{bound}"
-    try:
+    with trace_service(export, port) as bound:
+        received.endpoint = f"http://127.0.0.1:{bound}"
         yield received
-    finally:
-        server.stop(0).wait(5)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The demo: a small shop on loopback, a sidecar beside each of its two services, what one purchase leaves behind."""
