@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from sidecar.config.model import PluginUse, Retries
 from sidecar.http.headers import HeaderMap
 from sidecar.route.headers_ops import HeaderOps
 from sidecar.route.match import decoded_path, raw_length
@@ -15,7 +16,7 @@ class RouteEntry:
     """The answer of a :class:`~sidecar.route.table.RouteTable`.
 
     ``id`` is empty for traffic that no route names. ``split`` holds (upstream, weight) pairs; one of weight 0 gets
-    nothing. ``plugins`` are the names that the route selects, None for all. ``timeout`` is in seconds, None for
+    nothing. ``plugins`` are those that the route selects, None for all. ``timeout`` is in seconds, None for
     none. ``prefix`` is the canonical prefix of a prefix route, ending in ``/``, else None.
     """
 
@@ -29,6 +30,7 @@ class RouteEntry:
         "prefix",
         "request_headers",
         "response_headers",
+        "retries",
         "rewrite_prefix",
         "split",
         "timeout",
@@ -39,8 +41,9 @@ class RouteEntry:
         id: str,
         split: Sequence[tuple[str, int]],
         *,
-        plugins: tuple[str, ...] | None = None,
+        plugins: tuple[PluginUse, ...] | None = None,
         timeout: float | None = None,
+        retries: Retries | None = None,
         prefix: bytes | None = None,
         rewrite_prefix: bytes | None = None,
         request_headers: HeaderOps | None = None,
@@ -55,6 +58,7 @@ class RouteEntry:
         self._sums = list(accumulate(weight for _, weight in self.split))
         self.plugins = plugins
         self.timeout = timeout
+        self.retries = retries
         self.prefix = prefix
         self.rewrite_prefix = rewrite_prefix
         self.request_headers = request_headers if request_headers and not request_headers.is_empty else None

@@ -23,10 +23,11 @@ listener's ``upstream``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from sidecar.config.model import Route, Upstream
 from sidecar.http.headers import HeaderMap
-from sidecar.route.compile import Rule, compile_route
+from sidecar.route.compile import Rule, compile_route, host_condition
 from sidecar.route.entry import RouteEntry
 from sidecar.route.match import canonical_host, decoded_path, without_port
 
@@ -42,20 +43,24 @@ class RouteTable:
         direction: str,
         default_upstream: str | None = None,
         upstreams: Iterable[Upstream] = (),
+        timeout: float = 0.0,
     ) -> None:
-        """``direction`` is ``inbound`` or ``outbound``; ``default_upstream`` is the listener's ``upstream``.
+        """``direction`` is ``inbound`` or ``outbound``; ``default_upstream`` is the listener's ``upstream``, and
+        ``timeout`` the seconds of a route that names none (0: no limit).
 
         Raises ValueError for a route that cannot work; a configuration that was validated has none.
         """
-        rules = [compile_route(route, order) for order, route in enumerate(routes) if _serves(route, direction)]
+        rules = [
+            compile_route(route, order, timeout) for order, route in enumerate(routes) if _serves(route, direction)
+        ]
         self.entries = tuple(rule.entry for rule in rules)
         hosts = {rule.host for rule in rules}
         groups = {host: _PathIndex([rule for rule in rules if rule.host == host]) for host in hosts}
         self._everywhere = groups.get(b"")
         self._exact_hosts = {host: index for host, index in groups.items() if host and host[:1] != b"."}
         self._suffixes = _longest_first((host, index) for host, index in groups.items() if host[:1] == b".")
-        self._default = RouteEntry("", [(default_upstream, 1)]) if default_upstream else None
-        self._named = _HostIndex(upstreams if direction == "outbound" else ())
+        self._default = RouteEntry("", [(default_upstream, 1)], timeout=timeout or None) if default_upstream else None
+        self._named = _HostIndex(upstreams if direction == "outbound" else (), timeout)
         self._has_hosts = bool(self._exact_hosts or self._suffixes or self._named.is_used)
 
     def match(self, headers: HeaderMap) -> RouteEntry | None:
@@ -149,13 +154,13 @@ class _HostIndex:
 
     __slots__ = ("_exact", "_suffixes", "is_used")
 
-    def __init__(self, upstreams: Iterable[Upstream]) -> None:
+    def __init__(self, upstreams: Iterable[Upstream], timeout: float) -> None:
         self._exact: dict[bytes, RouteEntry] = {}
         suffixes: dict[bytes, RouteEntry] = {}
         for upstream in upstreams:
             for host in upstream.match.hosts if upstream.match is not None else ():
                 wanted = host_condition(host)
-                entry = RouteEntry("", [(upstream.name, 1)])
+                entry = RouteEntry("", [(upstream.name, 1)], timeout=timeout or None)
                 (suffixes if wanted[:1] == b"." else self._exact).setdefault(wanted, entry)
         self._suffixes = _longest_first(suffixes.items())
         self.is_used = bool(self._exact or self._suffixes)
@@ -168,3 +173,24 @@ class _HostIndex:
             if bare.endswith(suffix) and len(bare) > len(suffix):
                 return entry
         return None
+
+
+def _serves(route: Route, direction: str) -> bool:
+    return route.direction in ("both", direction)
+
+
+def _grouped(rules: Iterable[Rule], key: Callable[[Rule], bytes | None]) -> dict[bytes, tuple[Rule, ...]]:
+    """Rules by ``key``, their order kept; those without one are left out."""
+    groups: dict[bytes, list[Rule]] = {}
+    for rule in rules:
+        found = key(rule)
+        if found is not None:
+            groups.setdefault(found, []).append(rule)
+    return {found: tuple(group) for found, group in groups.items()}
+
+
+Target = TypeVar("Target")
+
+
+def _longest_first(items: Iterable[tuple[bytes, Target]]) -> tuple[tuple[bytes, Target], ...]:
+    return tuple(sorted(items, key=lambda item: -len(item[0])))
