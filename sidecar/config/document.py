@@ -142,7 +142,7 @@ class _Builder:
         if event.tag and event.tag != "!":
             self._refuse(line, f"'{event.tag}': tags are not used here")
         if isinstance(event, yaml.ScalarEvent):
-            self._add(Scalar(event.value, event.style is None, self.file, line), line)
+            self._add(Scalar(event.value, not event.style, self.file, line), line)
             return
         node = Mapping(self.file, line) if isinstance(event, yaml.MappingStartEvent) else Sequence(self.file, line)
         self._add(node, line)
