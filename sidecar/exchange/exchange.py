@@ -371,7 +371,8 @@ class Exchange:
 
     def _settle_response(self) -> None:
         size = self._credit_response
-        if size and self._downstream_ready and not self.is_over and (self._response is None or not self._response.queued):
+        is_queued = self._response is not None and self._response.queued
+        if size and self._downstream_ready and not self.is_over and not is_queued:
             self._credit_response = 0
             self._terminal.response_consumed(size)
 

@@ -246,7 +246,8 @@ class Flow:
     def is_head_behind(self, by: Filter) -> bool:
         """True while the head has not gone past ``by``."""
         position = self._position(by)
-        return not self.stopped and (self.passed < position or (position in self.holds and self.holds[position].head is not None))
+        hold = self.holds.get(position)
+        return not self.stopped and (self.passed < position or (hold is not None and hold.head is not None))
 
     def _position(self, by: Filter) -> int:
         for position, present in enumerate(self.filters):
@@ -312,9 +313,11 @@ class Flow:
 
     def _too_large(self) -> ProxyError:
         if self.direction is Direction.REQUEST:
-            return ProxyError(ErrorKind.BODY_TOO_LARGE, "request held by a plugin", source=Source.DOWNSTREAM, limit="max_body")
+            side, status, who = Source.DOWNSTREAM, None, "request"
+        else:
+            side, status, who = Source.UPSTREAM, 502, "response"
         return ProxyError(
-            ErrorKind.BODY_TOO_LARGE, "response held by a plugin", source=Source.UPSTREAM, status=502, limit="max_body"
+            ErrorKind.BODY_TOO_LARGE, f"{who} held by a plugin", source=side, status=status, limit="max_body"
         )
 
     def _release(self, position: int, hold: Hold) -> None:

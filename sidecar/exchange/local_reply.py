@@ -53,7 +53,9 @@ def reply_for(error: ProxyError) -> LocalReply:
 def is_grpc(request_headers: HeaderMap) -> bool:
     """True for ``application/grpc`` and its ``+`` variants, not for gRPC-Web."""
     content_type = request_headers.get(b"content-type")
-    return content_type is not None and (content_type == b"application/grpc" or content_type.startswith(b"application/grpc+"))
+    if content_type is None or not content_type.startswith(b"application/grpc"):
+        return False
+    return content_type[16:17] in (b"", b"+", b";")
 
 
 def render(reply: LocalReply, request_headers: HeaderMap) -> tuple[HeaderMap, bytes]:

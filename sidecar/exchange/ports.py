@@ -101,12 +101,18 @@ class PendingOpen(Protocol):
 class UpstreamPort(Protocol):
     """The way to the upstreams."""
 
-    def open(self, upstream: str, handler: UpstreamHandler) -> UpstreamStream | PendingOpen:
-        """Lease a connection of ``upstream``, now or later; raises ProxyError when it is refused at once."""
+    def open(self, upstream: str, handler: UpstreamHandler, attempt: int = 1) -> UpstreamStream | PendingOpen:
+        """Lease a connection of ``upstream``, now or later; raises ProxyError when it is refused at once.
+
+        ``attempt`` counts tries from 1; a later one rather gets a fresh connection, since the last was stale.
+        """
+
+    def take_retry(self, upstream: str) -> bool:
+        """Spend one of the retries that ``upstream`` may still see; False when there is none."""
 
 
 class CallResult:
-    """How an http_call ended. ``failure`` is empty when there was an answer, else ``timeout``, ``connect``, ``reset``."""
+    """How an http_call ended; ``failure`` is empty when there was an answer, else timeout, connect or reset."""
 
     __slots__ = ("body", "failure", "headers", "trailers")
 

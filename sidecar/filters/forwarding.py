@@ -93,6 +93,8 @@ class ForwardingFilter(Filter):
         if forged:
             headers.fields = [field for field in fields if field not in forged]
         record.request_id = known_id.decode("latin-1")
+        # Plugins come next. What they change counts from here: it is judged and routed again.
+        headers.revision = 0
         return CONTINUE
 
 

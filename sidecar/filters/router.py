@@ -9,25 +9,28 @@ validator as what the client sent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import ErrorKind, ProxyError, Retry, Source
 from sidecar.exchange.exchange import Exchange
-from sidecar.exchange.ports import TimerHandle, UpstreamPort, UpstreamStream
+from sidecar.exchange.ports import PendingOpen, TimerHandle, UpstreamPort, UpstreamStream
 from sidecar.http.events import (
     InformationalHeaders,
     RequestData,
     RequestEvent,
     RequestHeaders,
     ResetReason,
-    ResponseData,
     ResponseEvent,
     ResponseHeaders,
     ResponseTrailers,
 )
 from sidecar.http.validate import check_request
-from sidecar.route.table import RouteEntry, RouteTable
-from sidecar.upstream.retry import may_retry
+from sidecar.route.entry import RouteEntry
+from sidecar.route.table import RouteTable
+from sidecar.upstream.retry import RetryPolicy, may_retry
+
+if TYPE_CHECKING:
+    from sidecar.exchange.filter import ExchangeView
 
 REPLAY_LIMIT: Final = 65536
 """Most request bytes kept for a second try; a longer body is never repeated (reliability row R3)."""
@@ -39,32 +42,36 @@ class Router:
     __slots__ = (
         "_alarm",
         "_answered",
+        "_deadline",
         "_ends",
         "_exchange",
+        "_factory",
+        "_last",
         "_method",
-        "_port",
-        "_random",
+        "_policy",
         "_replay",
         "_replay_size",
         "_route",
         "_stream",
-        "_table",
+        "_try_alarm",
         "_upstream",
         "_waiting",
     )
 
-    def __init__(
-        self, exchange: Exchange, table: RouteTable, port: UpstreamPort, random: Callable[[], float]
-    ) -> None:
+    def __init__(self, exchange: Exchange, factory: RouterFactory) -> None:
         self._exchange = exchange
-        self._table = table
-        self._port = port
-        self._random = random
+        self._factory = factory
+        self._policy: RetryPolicy | None = None
+        self._last = 0.0
+        """When a byte went by in either direction."""
+        self._deadline = 0.0
+        """When the route's timeout ends; 0.0 while the request is not whole, or without one."""
+        self._try_alarm: TimerHandle | None = None
         self._route: RouteEntry | None = None
         self._upstream = ""
         self._method = b""
         self._stream: UpstreamStream | None = None
-        self._waiting: Any = None
+        self._waiting: PendingOpen | None = None
         self._replay: list[RequestEvent] | None = []
         self._replay_size = 0
         self._answered = False
@@ -80,7 +87,9 @@ class Router:
             return
         if self._ends:
             return
-        self._ends = event.end_stream if type(event) is RequestData else True
+        self._last = self._exchange.timers.now()
+        if event.end_stream if type(event) is RequestData else True:
+            self._on_whole_request()
         self._remember(event)
         if self._stream is not None and not self._stream.send(event):
             self._exchange.on_upstream_ready(False)
@@ -97,12 +106,7 @@ class Router:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting.cancel()
-        if self._stream is not None:
-            stream, self._stream = self._stream, None
-            stream.reset(reason)
+        self._give_up_try(reason)
         self._replay = None
 
     # --- from the upstream -----------------------------------------------------------------------------------
@@ -112,22 +116,27 @@ class Router:
         self._attach(stream)
 
     def on_upstream_event(self, event: ResponseEvent) -> None:
-        kind = type(event)
-        if kind is ResponseHeaders:
+        exchange = self._exchange
+        self._last = exchange.timers.now()
+        if type(event) is ResponseHeaders:
+            if self._policy is not None and self._drops(event):
+                return
             self._answered = True
             self._replay = None
-            exchange = self._exchange
+            if self._try_alarm is not None:
+                self._try_alarm.cancel()
             exchange.record.details = "via_upstream"
             route = self._route
             if route is not None and route.response_headers is not None:
                 route.response_headers.apply(event.headers)
-        elif kind is InformationalHeaders and event.headers.get(b":status") == b"101":
+        elif type(event) is InformationalHeaders and event.headers.get(b":status") == b"101":
             # A switch is this request's final answer, and plugins see it as such.
             self._answered = True
             event = ResponseHeaders(event.stream_id, event.headers, False)
+        kind = type(event)
         if kind is ResponseTrailers or (kind is not InformationalHeaders and event.end_stream):  # type: ignore[union-attr]
             self._stream = None
-        self._exchange.on_response(event)
+        exchange.on_response(event)
 
     def on_upstream_flush(self) -> None:
         self._exchange.flush_downstream()
@@ -138,16 +147,10 @@ class Router:
     def on_upstream_error(self, error: ProxyError) -> None:
         self._stream = None
         self._waiting = None
-        exchange = self._exchange
-        record = exchange.record
-        if not self._answered and self._replay is not None and may_retry(self._method, error, record.attempts):
-            record.events.append((exchange.timers.now(), "retry", {"loom.error": error.kind.value, "reason": error.detail}))
-            try:
-                self._open()
-            except ProxyError as refusal:
-                exchange.fail(None, refusal)
-            return
-        exchange.fail(None, error)
+        if self._may_retry(error):
+            self._retry(error.kind.value, error.detail)
+        else:
+            self._exchange.fail(None, error)
 
     # --- inside ----------------------------------------------------------------------------------------------
 
@@ -160,36 +163,52 @@ class Router:
             refusal = check_request(headers)
             if refusal is not None:
                 raise ProxyError(ErrorKind.BAD_REQUEST, f"after plugins: {refusal.detail}", status=refusal.status)
-            route = self._table.match(headers)
+            route = self._factory.table.match(headers)
         if not isinstance(route, RouteEntry):
             raise ProxyError(ErrorKind.NO_ROUTE, source=Source.DOWNSTREAM)
         self._route = route
         self._method = headers.get(b":method") or b""
         record = exchange.record
         record.route_id = route.id
-        self._upstream = record.upstream = route.pick(self._random)
+        self._upstream = record.upstream = route.pick(self._factory.random)
         if route.edits_request:
             route.edit_request(headers)
+        self._policy = self._factory.policies.get(route)
+        self._last = exchange.timers.now()
         if head.end_stream:
-            self._ends = True
+            self._on_whole_request()
             if headers.get(b"content-length") not in (None, b"0"):
                 headers.remove(b"content-length")
-        if route.timeout:
-            self._alarm = exchange.timers.call_later(route.timeout, self._on_timeout)
         self._remember(head)
+        self._watch()
         self._open()
+
+    def _on_whole_request(self) -> None:
+        self._ends = True
+        route = self._route
+        if route is not None and route.timeout:
+            self._deadline = self._last + route.timeout
+            if self._alarm is not None:
+                self._watch()
 
     def _open(self) -> None:
         exchange = self._exchange
         record = exchange.record
         record.attempts += 1
         assert self._replay is not None
-        self._replay[0].headers.set(b"x-sidecar-attempt", b"%d" % record.attempts)  # type: ignore[union-attr]
-        opened = self._port.open(self._upstream, self)
+        headers = self._replay[0].headers  # type: ignore[union-attr]
+        if record.attempts == 1:
+            # From outside it never comes this far, so there is none to replace.
+            headers.fields.append((b"x-sidecar-attempt", b"1", b"x-sidecar-attempt"))
+        else:
+            headers.set(b"x-sidecar-attempt", b"%d" % record.attempts)
+        if self._policy is not None and self._policy.per_try_timeout:
+            self._try_alarm = exchange.timers.call_later(self._policy.per_try_timeout, self._on_try_timeout)
+        opened = self._factory.port.open(self._upstream, self, record.attempts)
         if opened.is_open:
             self._attach(opened)  # type: ignore[arg-type]
         else:
-            self._waiting = opened
+            self._waiting = opened  # type: ignore[assignment]
 
     def _attach(self, stream: UpstreamStream) -> None:
         self._stream = stream
@@ -225,18 +244,105 @@ class Router:
                 return
         replay.append(event)
 
-    def _on_timeout(self) -> None:
+    # --- trying again ----------------------------------------------------------------------------------------
+
+    def _may_retry(self, error: ProxyError) -> bool:
+        """Safe, wanted, and within the upstream's budget? A stale connection costs no budget: no app saw the request."""
+        if self._answered or self._replay is None:
+            return False
+        attempts = self._exchange.record.attempts
+        if self._policy is not None:
+            is_wanted = self._policy.allows_error(self._method, error, attempts)
+        else:
+            is_wanted = may_retry(self._method, error, attempts)
+        if not is_wanted:
+            return False
+        return error.retry is Retry.REUSED or self._factory.port.take_retry(self._upstream)
+
+    def _drops(self, head: ResponseHeaders) -> bool:
+        """True when the app's answer is given up for another try, which has begun then."""
+        status = head.headers.get(b":status") or b"0"
+        policy, attempts = self._policy, self._exchange.record.attempts
+        assert policy is not None
+        if self._replay is None or not policy.allows_status(self._method, int(status), attempts):
+            return False
+        if not self._factory.port.take_retry(self._upstream):
+            return False
+        if head.end_stream:
+            self._stream = None
+        self._give_up_try(ResetReason.CANCEL)
+        self._retry(status.decode(), "status")
+        return True
+
+    def _retry(self, cause: str, detail: str) -> None:
+        exchange = self._exchange
+        record = exchange.record
+        record.events.append((exchange.timers.now(), "retry", {"loom.error": cause, "reason": detail}))
+        self._give_up_try(ResetReason.CANCEL)
+        try:
+            self._open()
+        except ProxyError as refusal:
+            exchange.fail(None, refusal)
+
+    def _give_up_try(self, reason: ResetReason) -> None:
+        if self._try_alarm is not None:
+            self._try_alarm.cancel()
+            self._try_alarm = None
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.cancel()
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.reset(reason)
+
+    def _on_try_timeout(self) -> None:
+        self._try_alarm = None
+        if not self._answered:
+            self._give_up_try(ResetReason.TIMEOUT)
+            self.on_upstream_error(
+                ProxyError(ErrorKind.UPSTREAM_TIMEOUT, "per-try timeout", source=Source.UPSTREAM)
+            )
+
+    # --- time --------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """One alarm for whichever comes first: the route's timeout, or silence. Activity only moves a number."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        timers = self._exchange.timers
+        delay = self._last + self._factory.idle_timeout - timers.now()
+        if self._deadline:
+            delay = min(delay, self._deadline - timers.now())
+        self._alarm = timers.call_later(max(delay, 0.0), self._on_alarm)
+
+    def _on_alarm(self) -> None:
         self._alarm = None
-        self._exchange.fail(None, ProxyError(ErrorKind.UPSTREAM_TIMEOUT, "route timeout", source=Source.UPSTREAM))
+        now = self._exchange.timers.now()
+        if self._deadline and now >= self._deadline:
+            detail = "route timeout"
+        elif now - self._last >= self._factory.idle_timeout:
+            detail = "nothing came for too long"
+        else:
+            self._watch()
+            return
+        self._exchange.fail(None, ProxyError(ErrorKind.UPSTREAM_TIMEOUT, detail, source=Source.UPSTREAM))
 
 
 class RouterFactory:
-    """Makes routers for one listener's table."""
+    """Makes routers for one listener's table. ``idle_timeout``: seconds without a byte in either direction."""
 
-    def __init__(self, table: RouteTable, port: UpstreamPort, random: Callable[[], float]) -> None:
-        self._table = table
-        self._port = port
-        self._random = random
+    def __init__(
+        self, table: RouteTable, port: UpstreamPort, random: Callable[[], float], idle_timeout: float = 300.0
+    ) -> None:
+        self.table = table
+        self.port = port
+        self.random = random
+        self.idle_timeout = idle_timeout
+        self.policies: dict[RouteEntry, RetryPolicy] = {}
+        for entry in table.entries:
+            retries = entry.retries
+            if retries is not None:
+                self.policies[entry] = RetryPolicy(retries.attempts, retries.on, retries.per_try_timeout)
 
-    def create(self, view: Any) -> Router:
-        return Router(view, self._table, self._port, self._random)
+    def create(self, view: ExchangeView) -> Router:
+        return Router(view, self)  # type: ignore[arg-type]  # the view of an exchange is the exchange

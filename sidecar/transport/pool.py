@@ -1,80 +1,59 @@
-"""Connections to endpoints, shared by every downstream.
+"""Connections to endpoints, shared by every downstream: what :mod:`sidecar.upstream` decides is carried out here.
 
-One :class:`EndpointPool` per endpoint keeps idle connections (last in, first out, so that the surplus grows old and
-is closed) and a bounded queue of requests that wait for one. :class:`UpstreamPools` is the port that the router and
-the callouts see: it asks the balancer for an endpoint and that endpoint's pool for a stream. A reload keeps the
-pools of upstreams that did not change, and with them their warm connections.
+One :class:`EndpointPool` per endpoint holds the sockets that its :class:`~sidecar.upstream.pool.PoolState` reasons
+about. :class:`UpstreamPools` is the port that the router and the callouts see. A reload keeps the pools of upstreams
+that did not change, and with them their warm connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sidecar.address import Address
 from sidecar.codec.base import Codec
+from sidecar.config import model as config
 from sidecar.errors import ErrorKind, ProxyError, Retry, Source
 from sidecar.exchange.ports import UpstreamHandler
 from sidecar.transport.timers import TimerWheel
 from sidecar.transport.upstream import ClientStream, UpstreamConnection
+from sidecar.upstream.cluster import CircuitLimits, Upstream
+from sidecar.upstream.pool import DIAL, PoolState, Refuse, Reuse, Wait
+from sidecar.upstream.retry import RetryBudget
 
-
-class PoolLimits:
-    """Of one upstream, per worker; times in seconds."""
-
-    __slots__ = ("connect_timeout", "idle_timeout", "max_connections", "max_pending")
-
-    def __init__(self, *, connect_timeout: float, idle_timeout: float, max_connections: int, max_pending: int) -> None:
-        self.connect_timeout = connect_timeout
-        self.idle_timeout = idle_timeout
-        self.max_connections = max_connections
-        self.max_pending = max_pending
-
-
-class Balancer(Protocol):
-    """Which endpoint is next; told how each attempt went."""
-
-    def pick(self, now: float) -> int:
-        """Index of an endpoint."""
-
-    def on_start(self, index: int, now: float) -> None: ...
-
-    def on_end(self, index: int, now: float, duration: float, is_ok: bool) -> None: ...
-
-    def on_connect_failure(self, index: int, now: float) -> None: ...
+BugReporter = Callable[[str, BaseException], None]
 
 
 class Waiter:
     """A request in the queue; implements :class:`sidecar.exchange.ports.PendingOpen`."""
 
-    __slots__ = ("handler",)
+    __slots__ = ("_handler", "_pool")
 
     is_open = False
 
-    def __init__(self, handler: UpstreamHandler) -> None:
-        self.handler: UpstreamHandler | None = handler
+    def __init__(self, pool: EndpointPool, handler: UpstreamHandler) -> None:
+        self._pool = pool
+        self._handler = handler
 
     def cancel(self) -> None:
-        self.handler = None
+        self._pool.cancel(self._handler)
 
 
 class EndpointPool:
-    """The connections of one endpoint."""
+    """The connections of one endpoint. Requests are known to the state by their handler."""
 
     __slots__ = (
-        "_balancer",
+        "_connect_timeout",
         "_dials",
-        "_idle",
         "_index",
-        "_limits",
+        "_is_sweeping",
         "_make_codec",
+        "_promised",
         "_report_bug",
-        "_sweep",
+        "_state",
         "_timers",
-        "_waiting",
+        "_upstream",
         "connections",
         "endpoint",
         "is_retired",
@@ -82,68 +61,177 @@ class EndpointPool:
 
     def __init__(
         self,
-        endpoint: Address,
+        upstream: Upstream,
         index: int,
-        balancer: Balancer,
-        limits: PoolLimits,
+        settings: config.Upstream,
         make_codec: Callable[[], Codec],
         timers: TimerWheel,
-        report_bug: Callable[[str, BaseException], None],
+        report_bug: BugReporter,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint: Address = upstream.endpoints[index]
+        self._upstream = upstream
         self._index = index
-        self._balancer = balancer
-        self._limits = limits
+        self._connect_timeout = settings.connect_timeout
         self._make_codec = make_codec
         self._timers = timers
         self._report_bug = report_bug
-        self._idle: list[tuple[UpstreamConnection, float]] = []
-        self._waiting: deque[Waiter] = deque()
+        self._state: PoolState[UpstreamConnection, UpstreamHandler] = PoolState(
+            settings.max_connections, settings.max_pending, settings.idle_timeout
+        )
+        self._promised: dict[UpstreamHandler, UpstreamConnection] = {}
+        """Requests that have a connection and will hear of it when the loop turns."""
         self._dials: set[asyncio.Task[None]] = set()
-        self._sweep = False
+        self._is_sweeping = False
         self.connections: set[UpstreamConnection] = set()
         self.is_retired = False
 
-    def open(self, handler: UpstreamHandler) -> ClientStream | Waiter:
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    def open(self, handler: UpstreamHandler, fresh: bool) -> ClientStream | Waiter:
         """A stream now, or a place in the queue; raises ProxyError when the queue is full."""
-        while self._idle:
-            connection, _ = self._idle.pop()
-            if not connection.is_lost and not connection.codec.should_close:
-                self._balancer.on_start(self._index, self._timers.now())
-                return connection.open_stream(handler)
-        if len(self._waiting) >= self._limits.max_pending:
-            raise ProxyError(ErrorKind.OVERLOADED, f"{self.endpoint}: queue full", limit="upstream_pending")
-        waiter = Waiter(handler)
-        self._waiting.append(waiter)
-        self._dial_if_needed()
-        return waiter
+        while True:
+            outcome = self._state.acquire(handler, fresh=fresh)
+            if isinstance(outcome, Reuse):
+                connection = outcome.connection
+                if connection.is_lost or connection.codec.should_close:
+                    # Its end is known and not yet told: it is no connection any more.
+                    self._state.on_closed(connection)
+                    connection.close()
+                    continue
+                stream: ClientStream = connection.open_stream(handler)
+                return stream
+            if isinstance(outcome, Refuse):
+                raise outcome.error
+            if outcome is DIAL:
+                self._dial()
+            return Waiter(self, handler)
+
+    def cancel(self, handler: UpstreamHandler) -> None:
+        """A request that waits gave up."""
+        connection = self._promised.pop(handler, None)
+        if connection is not None:
+            self._release(connection, is_reusable=not connection.is_lost)
+        elif not self._state.cancel(handler):
+            return
+        self._upstream.end(self._index, self._timers.now(), 0.0, False)
 
     def on_stream_end(self, connection: UpstreamConnection, stream: ClientStream, is_ok: bool) -> None:
-        """A stream has ended; an intact connection serves the next waiter or goes idle."""
+        """A stream has ended; an intact connection serves the next request or goes idle."""
         now = self._timers.now()
-        self._balancer.on_end(self._index, now, now - stream.started, is_ok)
-        if not is_ok or connection.codec.should_close or connection.is_lost:
-            return
-        if self.is_retired:
-            connection.close()
-        elif self._waiting:
-            # In a fresh stack: the exchange that just ended is still on this one.
-            self._timers.call_soon(lambda: self._offer(connection))
+        self._upstream.end(self._index, now, now - stream.started, is_ok)
+        self._release(connection, is_reusable=is_ok and not connection.codec.should_close and not connection.is_lost)
+
+    def _release(self, connection: UpstreamConnection, *, is_reusable: bool) -> None:
+        state = self._state
+        outcome = state.release(connection, self._timers.now(), is_reusable=is_reusable)
+        if outcome is None:
+            if is_reusable and (self.is_retired or state.is_finished(connection)):
+                self._close(connection)
+            else:
+                self._watch_idle()
+        elif isinstance(outcome, Wait):
+            self._dial()
         else:
-            self._idle.append((connection, now))
-            self._watch_idle()
+            # In a fresh stack: the exchange that just ended is still on this one.
+            self._promise(outcome.waiter, outcome.connection)
+
+    def _promise(self, handler: UpstreamHandler, connection: UpstreamConnection) -> None:
+        self._promised[handler] = connection
+        self._timers.call_soon(lambda: self._keep_promise(handler, connection))
+
+    def _keep_promise(self, handler: UpstreamHandler, connection: UpstreamConnection) -> None:
+        if self._promised.get(handler) is not connection:
+            return
+        del self._promised[handler]
+        if not connection.is_lost and not connection.codec.should_close:
+            handler.on_upstream_open(connection.open_stream(handler))
+            return
+        self._close(connection)
+        try:
+            opened = self.open(handler, fresh=False)
+        except ProxyError as error:
+            self._upstream.end(self._index, self._timers.now(), 0.0, False)
+            handler.on_upstream_error(error)
+            return
+        if isinstance(opened, ClientStream):
+            handler.on_upstream_open(opened)
+
+    # --- connections -------------------------------------------------------------------------------------------
 
     def on_connection_lost(self, connection: UpstreamConnection) -> None:
         self.connections.discard(connection)
-        self._idle = [entry for entry in self._idle if entry[0] is not connection]
-        self._dial_if_needed()
+        if self._state.on_closed(connection) is DIAL:
+            self._dial()
+
+    def _close(self, connection: UpstreamConnection) -> None:
+        connection.close()
+        if self._state.on_closed(connection) is DIAL:
+            self._dial()
+
+    def _dial(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _connect(self) -> None:
+        """One dial, to its end: a connection for whoever waits, or the news for those who waited in vain."""
+        failure = ""
+        connection: UpstreamConnection | None = None
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: UpstreamConnection(self._make_codec(), self, self._report_bug), *self.endpoint
+                )
+        except TimeoutError:
+            failure = "connect timeout"
+        except OSError as error:
+            failure = error.strerror or str(error)
+        if connection is None:
+            self._on_dial_failed(failure)
+            return
+        self.connections.add(connection)
+        for served in self._state.on_dialed(connection, self._timers.now()):
+            self._promise(served.waiter, connection)
+        if self.is_retired and not connection.streams and connection not in self._promised.values():
+            self._close(connection)
+        else:
+            self._watch_idle()
+
+    def _on_dial_failed(self, failure: str) -> None:
+        now = self._timers.now()
+        self._upstream.connect_failed(self._index, now)
+        failed = self._state.on_dial_failed()
+        if failed.redial:
+            self._dial()
+        for handler in failed.waiters:
+            self._upstream.end(self._index, now, 0.0, False)
+            handler.on_upstream_error(
+                ProxyError(
+                    ErrorKind.UPSTREAM_CONNECT,
+                    f"{self.endpoint}: {failure}",
+                    source=Source.UPSTREAM,
+                    retry=Retry.UNPROCESSED,
+                )
+            )
+
+    def _watch_idle(self) -> None:
+        if not self._is_sweeping and self._state.idle_count:
+            self._is_sweeping = True
+            self._timers.call_later(self._state.idle_timeout, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._is_sweeping = False
+        for connection in self._state.expire(self._timers.now()):
+            connection.close()
+        self._watch_idle()
+
+    # --- the end -------------------------------------------------------------------------------------------------
 
     def retire(self) -> None:
-        """Serve what is open, close the rest."""
+        """Serve what is open and what waits, close the rest."""
         self.is_retired = True
-        for connection, _ in self._idle:
+        for connection in self._state.drain():
             connection.close()
-        self._idle.clear()
 
     def close(self) -> None:
         """Cut everything."""
@@ -156,120 +244,121 @@ class EndpointPool:
     def describe(self) -> dict[str, object]:
         return {
             "address": str(self.endpoint),
-            "connections": len(self.connections),
-            "idle": len(self._idle),
-            "waiting": len(self._waiting),
+            "connections": self._state.connection_count,
+            "idle": self._state.idle_count,
+            "dialing": self._state.dialing_count,
+            "waiting": self._state.waiting_count,
         }
 
-    def _dial_if_needed(self) -> None:
-        waiting = sum(1 for waiter in self._waiting if waiter.handler is not None)
-        room = self._limits.max_connections - len(self.connections) - len(self._dials)
-        for _ in range(min(waiting - len(self._dials), room)):
-            task = asyncio.get_running_loop().create_task(self._dial())
-            self._dials.add(task)
-            task.add_done_callback(self._dials.discard)
 
-    async def _dial(self) -> None:
-        loop = asyncio.get_running_loop()
-        failure = ""
-        connection: UpstreamConnection | None = None
+class UpstreamPool:
+    """One named upstream: which endpoint is next, and the pool of each."""
+
+    __slots__ = ("budget", "pools", "settings", "upstream")
+
+    def __init__(
+        self,
+        settings: config.Upstream,
+        make_codec: Callable[[], Codec],
+        timers: TimerWheel,
+        report_bug: BugReporter,
+        random: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        endpoints = [(endpoint.address, endpoint.weight) for endpoint in settings.endpoints]
+        limits = CircuitLimits(settings.max_connections, settings.max_pending, settings.max_requests)
+        self.upstream = Upstream.build(settings.name, endpoints, settings.load_balancer, limits, random)
+        self.budget = RetryBudget(settings.retry_budget)
+        self.pools = [
+            EndpointPool(self.upstream, index, settings, make_codec, timers, report_bug)
+            for index in range(len(endpoints))
+        ]
+
+    def open(self, handler: UpstreamHandler, now: float, attempt: int) -> ClientStream | Waiter:
+        index = self.upstream.begin(now)
         try:
-            async with asyncio.timeout(self._limits.connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self._make_codec(), self, self._report_bug),
-                    self.endpoint.host,
-                    self.endpoint.port,
-                )
-        except TimeoutError:
-            failure = "connect timeout"
-        except OSError as error:
-            failure = error.strerror or str(error)
-        self._dials.discard(asyncio.current_task())  # type: ignore[arg-type]
-        if connection is None:
-            self._on_dial_failed(failure)
-        else:
-            self.connections.add(connection)
-            self._offer(connection)
-
-    def _offer(self, connection: UpstreamConnection) -> None:
-        """Give a free connection to the first request that still waits."""
-        if connection.is_lost:
-            self._dial_if_needed()
-            return
-        while self._waiting:
-            handler = self._waiting.popleft().handler
-            if handler is not None:
-                self._balancer.on_start(self._index, self._timers.now())
-                handler.on_upstream_open(connection.open_stream(handler))
-                return
-        self._idle.append((connection, self._timers.now()))
-        self._watch_idle()
-
-    def _on_dial_failed(self, failure: str) -> None:
-        """Every waiter for whom no other dial is under way hears of it: none may wait for a dead endpoint."""
-        self._balancer.on_connect_failure(self._index, self._timers.now())
-        error_detail = f"{self.endpoint}: {failure}"
-        while len(self._waiting) > len(self._dials):
-            handler = self._waiting.popleft().handler
-            if handler is not None:
-                handler.on_upstream_error(
-                    ProxyError(
-                        ErrorKind.UPSTREAM_CONNECT, error_detail, source=Source.UPSTREAM, retry=Retry.UNPROCESSED
-                    )
-                )
-
-    def _watch_idle(self) -> None:
-        if not self._sweep:
-            self._sweep = True
-            self._timers.call_later(self._limits.idle_timeout, self._close_idle)
-
-    def _close_idle(self) -> None:
-        self._sweep = False
-        expired = self._timers.now() - self._limits.idle_timeout
-        while self._idle and self._idle[0][1] <= expired:
-            self._idle.pop(0)[0].close()
-        if self._idle:
-            self._sweep = True
-            left = self._idle[0][1] + self._limits.idle_timeout - self._timers.now()
-            self._timers.call_later(max(left, 0.05), self._close_idle)
-
-
-class Upstream:
-    """One named upstream: its balancer and the pools of its endpoints."""
-
-    __slots__ = ("balancer", "name", "pools")
-
-    def __init__(self, name: str, balancer: Balancer, pools: list[EndpointPool]) -> None:
-        self.name = name
-        self.balancer = balancer
-        self.pools = pools
-
-    def open(self, handler: UpstreamHandler) -> ClientStream | Waiter:
-        return self.pools[self.balancer.pick(time.monotonic())].open(handler)
-
-    def retire(self) -> None:
-        for pool in self.pools:
-            pool.retire()
-
-    def close(self) -> None:
-        for pool in self.pools:
-            pool.close()
+            return self.pools[index].open(handler, attempt > 1)
+        except ProxyError:
+            self.upstream.end(index, now, 0.0, False)
+            raise
 
     def describe(self) -> dict[str, object]:
-        return {"name": self.name, "endpoints": [pool.describe() for pool in self.pools]}
+        return {
+            "name": self.settings.name,
+            "load_balancer": self.settings.load_balancer,
+            "in_flight": self.upstream.in_flight,
+            "endpoints": [pool.describe() for pool in self.pools],
+        }
 
 
 class UpstreamPools:
     """Implements :class:`sidecar.exchange.ports.UpstreamPort` for one configuration generation."""
 
-    __slots__ = ("upstreams",)
+    __slots__ = ("_limits", "_timers", "upstreams")
 
-    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
-        self.upstreams = dict(upstreams)
+    def __init__(self, upstreams: dict[str, UpstreamPool], limits: config.Limits, timers: TimerWheel) -> None:
+        self.upstreams = upstreams
+        self._limits = limits
+        self._timers = timers
 
-    def open(self, upstream: str, handler: UpstreamHandler) -> ClientStream | Waiter:
+    @classmethod
+    def build(
+        cls,
+        upstreams: Sequence[config.Upstream],
+        *,
+        limits: config.Limits,
+        previous: UpstreamPools | None,
+        make_codec: Callable[[], Codec],
+        timers: TimerWheel,
+        report_bug: BugReporter,
+        random: Callable[[], float],
+    ) -> UpstreamPools:
+        """The pools of one generation; those of upstreams that did not change are ``previous``'s own.
+
+        ``limits`` are those that ``make_codec`` was made for: under others no connection is kept.
+        """
+        known = previous.upstreams if previous is not None and previous._limits == limits else {}
+        pools: dict[str, UpstreamPool] = {}
+        for settings in upstreams:
+            found = known.get(settings.name)
+            if found is None or _essence(found.settings) != _essence(settings):
+                found = UpstreamPool(settings, make_codec, timers, report_bug, random)
+            pools[settings.name] = found
+        return cls(pools, limits, timers)
+
+    def open(self, upstream: str, handler: UpstreamHandler, attempt: int = 1) -> ClientStream | Waiter:
         """Lease a stream; raises ProxyError when that is refused at once."""
         found = self.upstreams.get(upstream)
         if found is None:
             raise ProxyError(ErrorKind.NO_ROUTE, f"no upstream '{upstream}'")
-        return found.open(handler)
+        now = self._timers.now()
+        if attempt == 1:
+            found.budget.on_request(now)
+        return found.open(handler, now, attempt)
+
+    def take_retry(self, upstream: str) -> bool:
+        """Spend one of the retries that ``upstream`` may still see; False when there is none."""
+        found = self.upstreams.get(upstream)
+        return found is not None and found.budget.take(self._timers.now())
+
+    def retire(self, keep: UpstreamPools) -> None:
+        """Let what ``keep`` does not use end with its last stream."""
+        kept = {id(pool) for pool in keep.upstreams.values()}
+        for upstream in self.upstreams.values():
+            if id(upstream) not in kept:
+                for pool in upstream.pools:
+                    pool.retire()
+
+    def close(self) -> None:
+        """Cut everything."""
+        for upstream in self.upstreams.values():
+            for pool in upstream.pools:
+                pool.close()
+
+    def describe(self) -> list[dict[str, object]]:
+        return [upstream.describe() for upstream in self.upstreams.values()]
+
+
+def _essence(settings: config.Upstream) -> config.Upstream:
+    """What a pool is made of: its line in the file and who is sent to it are not."""
+    return replace(settings, line=0, match=None)

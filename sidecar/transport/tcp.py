@@ -8,7 +8,9 @@ connection callback is one of the three firewalls of the house.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import termios
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -17,6 +19,8 @@ from sidecar.address import Address
 WRITE_HIGH: Final = 65536
 WRITE_LOW: Final = 16384
 """Bytes waiting in user space for a slow reader; the kernel's own buffer comes on top."""
+
+_ZERO: Final = bytes(4)
 
 NO_ADDRESS: Final = Address("", 0)
 
@@ -93,6 +97,16 @@ class Connection(asyncio.Protocol):
             except OSError:
                 pass
         transport.abort()
+
+    def has_unread(self) -> bool:
+        """True when the kernel holds bytes of the peer that we have not seen yet."""
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if sock is None:
+            return False
+        try:
+            return fcntl.ioctl(sock.fileno(), termios.FIONREAD, _ZERO) != _ZERO
+        except OSError:
+            return False
 
     # --- asyncio.Protocol ------------------------------------------------------------------------------------
 

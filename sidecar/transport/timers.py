@@ -1,7 +1,7 @@
 """Alarms by the thousand: a wheel of coarse buckets on one event-loop timer.
 
 A request sets two or three deadlines and meets almost none of them, so setting and cancelling must cost next
-to nothing. An alarm here is a list append; cancelling flips a flag. Alarms fire up to one tick late, never early.
+to nothing. An alarm here is an entry in a set, and cancelling takes it out. Alarms fire up to one tick late, never early.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ TICK: Final = 0.02
 
 
 class Alarm:
-    __slots__ = ("callback",)
+    __slots__ = ("bucket", "callback")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], None], bucket: set[Alarm]) -> None:
         self.callback: Callable[[], None] | None = callback
+        self.bucket = bucket
 
     def cancel(self) -> None:
+        # Out at once: a minute's worth of requests that were answered long ago must not be kept alive by their alarms.
         self.callback = None
+        self.bucket.discard(self)
 
 
 class TimerWheel:
@@ -32,7 +35,7 @@ class TimerWheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._buckets: dict[int, list[Alarm]] = {}
+        self._buckets: dict[int, set[Alarm]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._next = 0
         self.now: Callable[[], float] = time.monotonic
@@ -40,15 +43,14 @@ class TimerWheel:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Alarm:
         """Run ``callback`` once, ``delay`` seconds from now or up to a tick later."""
-        alarm = Alarm(callback)
         slot = int((self.now() + delay) / TICK) + 1
         bucket = self._buckets.get(slot)
         if bucket is None:
-            self._buckets[slot] = [alarm]
+            bucket = self._buckets[slot] = set()
             if self._handle is None or slot < self._next:
                 self._arm(slot)
-        else:
-            bucket.append(alarm)
+        alarm = Alarm(callback, bucket)
+        bucket.add(alarm)
         return alarm
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -72,7 +74,7 @@ class TimerWheel:
         self._handle = None
         due = int(self.now() / TICK)
         for slot in sorted(slot for slot in self._buckets if slot <= due):
-            for alarm in self._buckets.pop(slot):
+            for alarm in tuple(self._buckets.pop(slot)):
                 callback, alarm.callback = alarm.callback, None
                 if callback is not None:
                     callback()

@@ -33,7 +33,9 @@ class ClientStream:
 
     is_open = True
 
-    def __init__(self, connection: UpstreamConnection, stream_id: int, handler: UpstreamHandler, is_reused: bool) -> None:
+    def __init__(
+        self, connection: UpstreamConnection, stream_id: int, handler: UpstreamHandler, is_reused: bool
+    ) -> None:
         self.connection = connection
         self.stream_id = stream_id
         self.handler = handler

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from sidecar.errors import ErrorKind, ProxyError
 
-ConnectionT = TypeVar("ConnectionT", bound=Hashable)
-WaiterT = TypeVar("WaiterT", bound=Hashable)
+ConnectionT = TypeVar("ConnectionT")
+WaiterT = TypeVar("WaiterT")
 
 
 class Wait(enum.Enum):
