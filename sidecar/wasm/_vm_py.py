@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading  # noqa: TID251 - for the per-thread slot only
+import threading  # for the per-thread slot and the check that threads do not share an instance
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,15 +23,17 @@ from wasmtime import _ffi as ffi
 from sidecar.wasm._watchdog_py import Watch, Watchdog
 from sidecar.wasm.linking import (
     EXTERN_FUNC,
-    EXTERN_MEMORY,
+    MAX_DEPTH,
     NO_FINALIZER,
     address,
-    caller_memory,
     functions_of,
+    has_memory,
     instance_export,
     link,
+    new_store,
     plain,
 )
+from sidecar.wasm.memory import GuestMemory, making
 from sidecar.wasm.module import Import, Module, ModuleError, engine
 from sidecar.wasm.trap import (
     DEADLINE_MESSAGE,
@@ -54,9 +56,6 @@ _pointer = ctypes.c_void_p
 _call_unchecked = ctypes.CFUNCTYPE(_pointer, _pointer, _pointer, _pointer, ctypes.c_size_t, _pointer)(
     address(ffi.dll.wasmtime_func_call_unchecked)
 )
-# These two are too short to be worth giving up the GIL for.
-_memory_data = ctypes.PYFUNCTYPE(ctypes.c_size_t, _pointer, _pointer)(address(ffi.dll.wasmtime_memory_data))
-_memory_size = ctypes.PYFUNCTYPE(ctypes.c_size_t, _pointer, _pointer)(address(ffi.dll.wasmtime_memory_data_size))
 _epoch_callback_type: Any = c._wasmtime_store_epoch_deadline_callback.argtypes[1]
 
 
@@ -111,8 +110,6 @@ class Vm:
     * ``timeout``: seconds for calls made through a :class:`GuestFunction` itself.
     * ``failed``: the guest was unwound half-way and is not called again. A ``ProcExit(0)`` alone does not set it,
       because a start function may end so; the layer above sets it when the exit came at any other time.
-    * ``memory_limit_hit``: the guest was refused memory. This twin is not told; it says so after a trap of a guest
-      that had used more than half of its limit.
     """
 
     __slots__ = (
@@ -124,15 +121,15 @@ class Vm:
         "_instance",
         "_items",
         "_memory",
-        "_memory_limit",
         "_on_epoch",
         "_pending",
         "_pre",
+        "_reachable",
         "_store",
+        "_thread",
         "_watch",
         "__weakref__",
         "failed",
-        "memory_limit_hit",
         "module",
         "timeout",
     )
@@ -158,24 +155,22 @@ class Vm:
             self._hosts.append(imports[item.module, item.name])
         self.module = module
         self._pre = link(module, "py", _trampoline)
-        self._memory_limit = memory_limit
-        self._store = wasmtime.Store(engine())
-        self._store.set_limits(memory_limit, table_limit, instances=1, tables=16, memories=1)
+        self._reachable = has_memory(module)
+        self._memory = GuestMemory(memory_limit)
+        self._store = new_store(table_limit)
         self._context = address(self._store._context())
         self._instance: Any = None
-        self._memory: Any = None
         self._functions: dict[str, GuestFunction | None] = {}
         self._pending: BaseException | None = None
         self._depth = 0
+        self._thread = 0
         self._closing = False
         self._watch = Watch()
         self._on_epoch = _epoch_callback(self._watch)
         c.wasmtime_store_epoch_deadline_callback(self._store.ptr(), self._on_epoch, None, NO_FINALIZER)
-        self._store.set_epoch_deadline(1)
         _watchdog().add(self._watch)
         self.timeout = 0.05
         self.failed = False
-        self.memory_limit_hit = False
 
     def instantiate(self, timeout: float) -> None:
         """Make the instance and run its start section; host functions may use the memory while that runs.
@@ -188,18 +183,18 @@ class Vm:
         instance = c.wasmtime_instance_t()
         trap = ctypes.POINTER(c.wasm_trap_t)()
         outer = self._enter(timeout)
+        outer_memory, making.memory = making.memory, self._memory
         try:
             error = c.wasmtime_instance_pre_instantiate(
                 self._pre.ptr(), self._store._context(), ctypes.byref(instance), ctypes.byref(trap)
             )
         finally:
+            making.memory = outer_memory
             self._leave(outer)
         if error or trap:
             self._unwound(address(error), address(trap))
         if self._store is not None:  # a host function may have asked to close
             self._instance = instance
-            memory = instance_export(self._store, instance, "memory", EXTERN_MEMORY)
-            self._memory = None if memory is None else memory.memory
 
     def function(self, name: str) -> GuestFunction | None:
         """The exported function of that name; None when there is none, or when more than numbers cross its edge."""
@@ -221,7 +216,7 @@ class Vm:
 
         The result is unsigned; None when the function has none.
 
-        :raises Trap: the guest was stopped, now or in an earlier call
+        :raises Trap: the guest was stopped, now or in an earlier call, or calls itself through the host too deeply
         :raises BaseException: whatever a host function raised, unchanged
         """
         if self.failed or fn.vm is not self:
@@ -242,10 +237,17 @@ class Vm:
         return _load_value(slots[0], fn.results[0]) if fn.results else None
 
     def _enter(self, timeout: float) -> Vm | None:
+        thread = threading.get_ident()
+        if not self._depth:
+            self._thread = thread
+            self._memory.refused = False
+            _watchdog().arm(self._watch, timeout)
+        elif self._thread != thread:
+            raise Trap(TrapKind.OTHER, "the instance is in use by another thread")
+        elif self._depth >= MAX_DEPTH:
+            raise Trap(TrapKind.STACK_OVERFLOW, "the guest calls itself through the host too deeply")
         outer = _running.vm
         _running.vm = self
-        if not self._depth:
-            _watchdog().arm(self._watch, timeout)
         self._depth += 1
         return outer
 
@@ -265,15 +267,11 @@ class Vm:
             self.failed = self.failed or not (isinstance(pending, ProcExit) and pending.code == 0)
             raise pending
         self.failed = True
-        if ended.kind is TrapKind.MEMORY or 2 * self.memory_size > self._memory_limit:
-            self.memory_limit_hit = True
         raise ended
 
-    def _host_call(self, place: int, caller: Any, slots: Any) -> int:
+    def _host_call(self, place: int, slots: Any) -> int:
         """A host function, called by the guest: 0, or the address of a trap that unwinds it."""
         try:
-            if self._memory is None:
-                self._memory = caller_memory(caller)
             item = self._items[place]
             args = [_load_value(slots[index], kind) for index, kind in enumerate(item.params)]
             value = self._hosts[place](*args)
@@ -285,10 +283,14 @@ class Vm:
             return address(c.wasmtime_trap_new(HOST_MESSAGE, len(HOST_MESSAGE)))
 
     @property
+    def memory_limit_hit(self) -> bool:
+        """Whether the guest was refused memory during the last outermost call."""
+        return self._memory.refused
+
+    @property
     def memory_size(self) -> int:
         """Bytes; 0 while there is no memory."""
-        memory = self._memory
-        return 0 if memory is None else int(_memory_size(self._context, ctypes.byref(memory)))
+        return self._memory.size if self._reachable else 0
 
     def has_range(self, ptr: int, size: int) -> bool:
         """Whether ``size`` bytes at ``ptr`` lie inside memory. Zero bytes may also lie right behind its end."""
@@ -298,8 +300,7 @@ class Vm:
         """Address of a range of guest memory, good until the guest runs again: growing may move it."""
         if not self.has_range(ptr, size):
             raise MemoryRangeError(f"{size} bytes at {ptr} of {self.memory_size}")
-        memory = self._memory
-        return 0 if memory is None else int(_memory_data(self._context, ctypes.byref(memory))) + ptr
+        return self._memory.base + ptr
 
     def read(self, ptr: int, size: int) -> bytes:
         """A copy of exactly ``size`` bytes.
@@ -357,7 +358,7 @@ class Vm:
             return
         _watchdog().remove(self._watch)
         self._store.close()
-        self._store = self._instance = self._memory = None
+        self._store = self._instance = None
         self._hosts = []
         for fn in self._functions.values():
             if fn is not None:
@@ -371,7 +372,7 @@ class Vm:
 def _trampoline_body(place: int | None, caller: Any, slots: Any, count: int) -> int:
     vm = _running.vm
     assert vm is not None
-    return vm._host_call(place or 0, caller, slots)
+    return vm._host_call(place or 0, slots)
 
 
 _trampoline = c.wasmtime_func_unchecked_callback_t(_trampoline_body)

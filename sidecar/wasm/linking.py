@@ -18,8 +18,10 @@ from sidecar.wasm.module import Import, Module, ModuleError, engine
 NUMBERS = frozenset(("i32", "i64", "f32", "f64"))
 MAX_PARAMS = 32
 
+MAX_DEPTH = 16
+"""Calls into one instance inside each other: guest, host function, allocator is two."""
+
 EXTERN_FUNC = 0
-EXTERN_MEMORY = 3
 
 Finalizer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 NO_FINALIZER = Finalizer()
@@ -49,6 +51,19 @@ def functions_of(module: Module) -> list[Import]:
     return list(unique.values())
 
 
+def has_memory(module: Module) -> bool:
+    """Whether its memory is exported by the name under which the host looks for it."""
+    return any(item.kind == "memory" and item.name == "memory" for item in module.exports)
+
+
+def new_store(table_limit: int) -> wasmtime.Store:
+    """For one instance. How much memory it may have is decided in :mod:`sidecar.wasm.memory`."""
+    store = wasmtime.Store(engine())
+    store.set_limits(-1, table_limit, instances=1, tables=16, memories=1)
+    store.set_epoch_deadline(1)
+    return store
+
+
 def link(module: Module, twin: str, callback: Any) -> wasmtime.InstancePre:
     """The module with its imports resolved to ``callback``; made once per module and twin."""
     linked = module.links.get(twin)
@@ -73,11 +88,5 @@ def instance_export(store: wasmtime.Store, instance: Any, name: str, kind: int) 
     raw = name.encode()
     item = c.wasmtime_extern_t()
     found = c.wasmtime_instance_export_get(store._context(), ctypes.byref(instance), raw, len(raw), ctypes.byref(item))
-    return item.of if found and item.kind == kind else None
+    return item.of if found and int(item.kind) == kind else None
 
-
-def caller_memory(caller: Any) -> Any:
-    """The memory of the guest that is calling, for the time when there is no instance yet; None without one."""
-    item = c.wasmtime_extern_t()
-    found = c.wasmtime_caller_export_get(caller, b"memory", 6, ctypes.byref(item))
-    return item.of.memory if found and int(item.kind) == EXTERN_MEMORY else None

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import weakref
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import wasmtime
 from wasmtime import _ffi as ffi
+
+from sidecar.wasm import memory
 
 MAGIC = b"\0asm"
 MAX_MODULE_SIZE = 32 * 1024 * 1024
@@ -78,9 +79,6 @@ class Module:
         """Per twin of the seam: the module with its imports already resolved, see :mod:`sidecar.wasm.linking`."""
 
 
-engine_options: list[Callable[[wasmtime.Config], None]] = []
-"""What a twin of the seam adds to the configuration before the engine is made."""
-
 _modules: weakref.WeakValueDictionary[str, Module] = weakref.WeakValueDictionary()
 
 
@@ -92,8 +90,7 @@ def engine() -> wasmtime.Engine:
         setattr(config, proposal, False)
     config.epoch_interruption = True
     config.max_wasm_stack = MAX_WASM_STACK
-    for option in engine_options:
-        option(config)
+    memory.use_for(config)
     return wasmtime.Engine(config)
 
 

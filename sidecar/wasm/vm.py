@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     COMPILED: bool
 else:
     COMPILED = False
-    if os.environ.get("SIDECAR_PURE") != "1":  # noqa: TID251 - chosen at import, before any configuration
+    if os.environ.get("SIDECAR_PURE") != "1":  # chosen at import, before any configuration
         try:
             from sidecar.wasm._vm_c import GuestFunction, Vm
 
