@@ -12,26 +12,25 @@ nobody reads our answer, while nothing happens at all, and while we linger for a
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from sidecar.codec.base import Codec
-from sidecar.errors import ErrorKind, LocalProtocolError, ProxyError, Source
+from sidecar.errors import ErrorKind, ProxyError, Source
 from sidecar.exchange.chain import FilterChain
 from sidecar.exchange.exchange import Exchange
 from sidecar.http.events import (
-    InformationalHeaders,
     RequestData,
     RequestHeaders,
     RequestTrailers,
     Reset,
     ResetReason,
-    ResponseEvent,
-    ResponseHeaders,
     StreamEvent,
     Violation,
 )
 from sidecar.http.headers import HeaderMap
 from sidecar.http.validate import check_request
+from sidecar.proxy.server_stream import ServerStream
 from sidecar.proxy.site import Site
 from sidecar.telemetry.record import ConnectionInfo, ExchangeRecord
 from sidecar.transport.tcp import Connection
@@ -39,50 +38,8 @@ from sidecar.transport.timers import Alarm
 
 LINGER_BYTES: Final = 65536
 """Most bytes of an unread request we take and drop so that the peer gets to read our answer (RFC 9112 9.6)."""
-
-
-class ServerStream:
-    """One request's way back; implements :class:`sidecar.exchange.ports.DownstreamPort`."""
-
-    __slots__ = ("exchange", "manager", "progress", "stream_id")
-
-    def __init__(self, manager: HttpManager, stream_id: int) -> None:
-        self.manager = manager
-        self.stream_id = stream_id
-        self.exchange: Exchange | None = None
-        self.progress = 0
-
-    def send(self, event: ResponseEvent) -> bool:
-        manager = self.manager
-        event.stream_id = self.stream_id
-        try:
-            manager.codec.send(event)
-        except LocalProtocolError as fault:
-            # Bytes that no longer fit the declared length, say: a cut is honest, a padded answer is not.
-            manager.cut(self, str(fault))
-            return True
-        kind = type(event)
-        if kind is InformationalHeaders or kind is not ResponseHeaders or event.end_stream:  # type: ignore[union-attr]
-            manager.flush()
-        return manager.is_writable
-
-    def flush(self) -> None:
-        self.manager.flush()
-
-    def consumed(self, size: int) -> None:
-        manager = self.manager
-        manager.codec.consumed(self.stream_id, size)
-        manager.set_reading(not manager.codec.is_reading_paused)
-
-    def reset(self, reason: ResetReason) -> None:
-        manager = self.manager
-        manager.codec.send(Reset(self.stream_id, reason))
-        manager.flush()
-        if manager.codec.should_close:
-            manager.abort()
-
-    def finished(self) -> None:
-        self.manager.on_stream_finished(self)
+LONGEST_SLEEP: Final = 30.0
+"""Seconds between two looks at an idle connection: an alarm lives on for that long after its connection."""
 
 
 class HttpManager(Connection):
@@ -90,13 +47,16 @@ class HttpManager(Connection):
 
     __slots__ = (
         "_alarm",
+        "_head_alarm",
         "_head_since",
         "_info",
-        "_is_refused",
+        "_is_ending",
         "_last_activity",
         "_linger_left",
+        "_refused",
         "_stall_alarm",
         "_streams",
+        "_written",
         "codec",
         "site",
     )
@@ -108,30 +68,31 @@ class HttpManager(Connection):
         self._streams: dict[int, ServerStream] = {}
         self._info: ConnectionInfo | None = None
         self._alarm: Alarm | None = None
+        self._head_alarm: Alarm | None = None
         self._stall_alarm: Alarm | None = None
         self._last_activity = 0.0
         self._head_since = 0.0
+        """When the first byte of an unfinished head came; 0.0 when there is none."""
         self._linger_left = -1
-        self._is_refused = False
+        self._refused = ""
+        """The limit because of which requests are refused here."""
+        self._is_ending = False
+        self._written = 0
 
     # --- Connection ------------------------------------------------------------------------------------------
 
     def on_made(self) -> None:
         site = self.site
-        site.connections.add(self)
-        site.open_count += 1
-        self._is_refused = site.open_count > site.max_connections
-        if site.open_count > 2 * site.max_connections:
-            site.metrics.limit_hit("connections")
+        self._refused = site.admit(self, self.peer.host)
+        if self._refused and site.is_overrun:
+            site.metrics.limit_hit(self._refused)
             self.abort()
             return
         self._info = ConnectionInfo(
             site.new_connection_id(), site.name, site.direction, self.peer, self.local, self.codec.protocol
         )
         self._last_activity = site.timers.now()
-        self._alarm = site.timers.call_later(site.deadlines.idle, self._on_idle_alarm)
-        if site.is_draining:
-            self.codec.drain()
+        self._alarm = site.timers.call_later(min(self._patience(), LONGEST_SLEEP), self._on_idle_alarm)
 
     def on_bytes(self, data: bytes) -> None:
         if self._linger_left >= 0:
@@ -142,17 +103,16 @@ class HttpManager(Connection):
         if events:
             self._head_since = 0.0
             self._dispatch(events)
-        elif not self._streams and not self._head_since:
-            self._head_since = now
-            self.site.timers.call_later(self.site.deadlines.header, self._on_head_alarm)
+        elif not self._streams:
+            self._watch_head(now)
 
     def on_eof(self) -> None:
         if self._linger_left >= 0:
-            self.close()
+            self._close()
             return
         self._dispatch(self.codec.receive_eof(time.monotonic()))
         if not self._streams and not self.codec.has_buffered():
-            self.close()
+            self._close()
 
     def on_writable(self) -> None:
         for stream in tuple(self._streams.values()):
@@ -161,14 +121,11 @@ class HttpManager(Connection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._stall_alarm is None:
-            self._watch_writes()
+        self._watch_writes()
 
     def on_lost(self) -> None:
-        site = self.site
-        site.connections.discard(self)
-        site.open_count -= 1
-        for alarm in (self._alarm, self._stall_alarm):
+        self.site.dismiss(self, self.peer.host)
+        for alarm in (self._alarm, self._head_alarm, self._stall_alarm):
             if alarm is not None:
                 alarm.cancel()
         for stream in tuple(self._streams.values()):
@@ -180,6 +137,7 @@ class HttpManager(Connection):
     def flush(self) -> None:
         data = self.codec.data_to_send()
         if data:
+            self._written += len(data)
             self.write(data)
 
     def cut(self, stream: ServerStream, detail: str) -> None:
@@ -212,18 +170,34 @@ class HttpManager(Connection):
         else:
             self.set_reading(True)
 
+    # --- for the site ----------------------------------------------------------------------------------------
+
+    def exchanges(self) -> Iterable[Exchange]:
+        return [stream.exchange for stream in self._streams.values() if stream.exchange is not None]
+
     def begin_drain(self) -> None:
-        """Finish what is open, take nothing new."""
-        self.codec.drain()
-        if not self._streams and self._linger_left < 0:
-            self.flush()
-            self.close()
+        """The answer under way says that it is the last; an idle connection learns it from its next one."""
+        if self._streams:
+            self.codec.drain()
+
+    def close_idle(self) -> None:
+        """Close unless a request is open or just arriving: that one is still answered."""
+        if not self._streams and not self._head_since and self._linger_left < 0 and not self.has_unread():
+            self._close()
 
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _continue(self) -> None:
-        if not self.is_lost and self._linger_left < 0 and not self._streams:
-            self._dispatch(self.codec.receive(b"", time.monotonic()))
+        if self.is_lost or self._linger_left >= 0 or self._streams:
+            return
+        now = time.monotonic()
+        events = self.codec.receive(b"", now)
+        if events:
+            self._dispatch(events)
+        else:
+            # The beginning of a head came along with the request before it.
+            self.set_reading(True)
+            self._watch_head(now)
 
     def _dispatch(self, events: list[StreamEvent]) -> None:
         stream: ServerStream | None = None
@@ -244,31 +218,39 @@ class HttpManager(Connection):
             elif kind is RequestData or kind is RequestTrailers:
                 stream.progress += len(event.data) if kind is RequestData else 0  # type: ignore[union-attr]
                 stream.exchange.on_request(event)  # type: ignore[arg-type]
+        is_paused = self.codec.is_reading_paused
         if stream is not None and stream.exchange is not None and not stream.exchange.is_over:
-            stream.exchange.flush()
+            exchange = stream.exchange
+            exchange.flush()
+            if not exchange.request_done:
+                stream.was_paused |= is_paused
+                if not stream.is_watched and self.site.deadlines.body_rate:
+                    stream.watch_body()
         if self._linger_left < 0:
-            self.set_reading(not self.codec.is_reading_paused)
+            self.set_reading(not is_paused)
 
     def _begin(self, event: RequestHeaders) -> ServerStream:
         site = self.site
         snapshot = site.snapshot
         headers = event.headers
+        if site.is_draining:
+            self.codec.drain()
         refusal = check_request(headers)
         if refusal is not None:
             error = ProxyError(
                 ErrorKind.BAD_REQUEST, refusal.detail, source=Source.DOWNSTREAM, status=refusal.status
             )
             return self._answer(event, snapshot.refusals, error)
-        if self._is_refused or site.in_flight >= site.max_in_flight:
+        if self._refused or site.in_flight >= site.max_in_flight:
             self.codec.drain()
-            limit = "connections" if self._is_refused else "requests_in_flight"
+            limit = self._refused or "requests_in_flight"
             return self._answer(event, snapshot.refusals, ProxyError(ErrorKind.OVERLOADED, limit, limit=limit))
         route = snapshot.table.match(headers)
         stream = self._open(event, snapshot.chain(route), route)
         exchange = stream.exchange
         assert exchange is not None
-        if not event.end_stream and site.deadlines.body_rate:
-            self._watch_body(stream)
+        if route is not None:  # plugins and telemetry read it; the router says it again when a plugin moved the request
+            exchange.record.route_id = route.id
         exchange.on_request(event)
         return stream
 
@@ -317,6 +299,8 @@ class HttpManager(Connection):
             return
         self._answer(RequestHeaders(violation.stream_id, HeaderMap(), True), self.site.snapshot.refusals, error)
 
+    # --- the end ---------------------------------------------------------------------------------------------
+
     def _end(self, codec: Codec) -> None:
         """The last answer is written: close, letting the peer read it first when it is still sending."""
         if codec.should_reset:
@@ -325,66 +309,91 @@ class HttpManager(Connection):
             self._linger_left = LINGER_BYTES
             self.half_close()
             self.set_reading(True)
-            self.site.timers.call_later(self.site.deadlines.linger, self.abort)
+            self._is_ending = True
+            self._watch_writes()
+            self.site.timers.call_later(self.site.deadlines.linger, self._on_linger_alarm)
         else:
-            self.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close once everything is written, or nobody takes it any more."""
+        self.close()
+        self._is_ending = True
+        self._watch_writes()
 
     def _linger(self, size: int) -> None:
         self._linger_left -= size
         if self._linger_left < 0:
             self._linger_left = 0
-            self.abort()
+            self._drop()
+
+    def _on_linger_alarm(self) -> None:
+        transport = self.transport
+        if transport is None or self.is_lost:
+            return
+        if transport.get_write_buffer_size():
+            # Our answer is still on its way; a reader who has stopped is the write alarm's business.
+            self.site.timers.call_later(self.site.deadlines.linger, self._on_linger_alarm)
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close without more patience; what the kernel has taken from us, it still delivers."""
+        if self.transport is not None:
+            self.transport.abort()
 
     # --- deadlines -------------------------------------------------------------------------------------------
 
+    def _patience(self) -> float:
+        """Seconds without a request; one whose request would be refused anyway must not hold its place for long."""
+        deadlines = self.site.deadlines
+        return min(deadlines.idle, deadlines.header) if self._refused else deadlines.idle
+
     def _on_idle_alarm(self) -> None:
         """Re-armed lazily: activity only moves a number, the alarm looks at it when it fires."""
-        site = self.site
-        now = site.timers.now()
-        left = site.deadlines.idle - (now - self._last_activity)
-        if self._streams or left > 0:
-            self._alarm = site.timers.call_later(max(left, 0.05) if not self._streams else site.deadlines.idle, self._on_idle_alarm)
+        timers = self.site.timers
+        left = self._patience() - (timers.now() - self._last_activity)
+        if left <= 0 and not self._streams and not self._is_ending:
+            self._close()
             return
-        self.close()
+        if left <= 0:
+            left = LONGEST_SLEEP
+        self._alarm = timers.call_later(min(left, LONGEST_SLEEP), self._on_idle_alarm)
+
+    def _watch_head(self, now: float) -> None:
+        """The first byte of a head is there: the last one must come in time, however they drip."""
+        if not self._head_since:
+            self._head_since = now
+            if self._head_alarm is None:
+                self._head_alarm = self.site.timers.call_later(self.site.deadlines.header, self._on_head_alarm)
 
     def _on_head_alarm(self) -> None:
-        if not self._head_since or self.is_lost or self._streams:
+        self._head_alarm = None
+        if not self._head_since or self.is_lost or self._is_ending:
             return
         left = self._head_since + self.site.deadlines.header - self.site.timers.now()
         if left > 0:
-            self.site.timers.call_later(left, self._on_head_alarm)
+            self._head_alarm = self.site.timers.call_later(left, self._on_head_alarm)
             return
         self._head_since = 0.0
         self._dispatch(self.codec.expire("request head not complete in time", "header_timeout"))
 
-    def _watch_body(self, stream: ServerStream) -> None:
-        deadlines = self.site.deadlines
-        seen = stream.progress
-
-        def check() -> None:
-            exchange = stream.exchange
-            if exchange is None or exchange.is_over or exchange.request_done or exchange.is_tunnel:
-                return
-            paused = self.codec.is_reading_paused
-            if not paused and stream.progress - seen < deadlines.body_rate * deadlines.body_grace:
-                self.site.metrics.limit_hit("body_rate")
-                exchange.fail(None, ProxyError(ErrorKind.REQUEST_TIMEOUT, "request body too slow", source=Source.DOWNSTREAM))
-                return
-            self._watch_body(stream)
-
-        self.site.timers.call_later(deadlines.body_grace, check)
-
     def _watch_writes(self) -> None:
+        """While bytes wait for the peer, some must leave in every ``write_stall`` seconds."""
         transport = self.transport
-        if transport is None:
+        if transport is None or self.is_lost or self._stall_alarm is not None:
             return
-        before = transport.get_write_buffer_size()
+        waiting = transport.get_write_buffer_size()
+        if not waiting:
+            return
+        sent = self._written - waiting
 
         def check() -> None:
             self._stall_alarm = None
-            if self.is_writable or self.is_lost or self.transport is None:
+            transport = self.transport
+            if transport is None or self.is_lost or (self.is_writable and not self._is_ending):
                 return
-            if self.transport.get_write_buffer_size() >= before:
+            if self._written - transport.get_write_buffer_size() <= sent:
                 self.site.metrics.limit_hit("write_stall")
                 self.abort()
                 return

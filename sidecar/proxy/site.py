@@ -5,14 +5,19 @@ A reload puts another :class:`Snapshot` into :attr:`Site.snapshot`; exchanges th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
 
 from sidecar.codec.base import Codec
 from sidecar.exchange.chain import FilterChain
+from sidecar.exchange.exchange import Exchange
 from sidecar.exchange.flow import HoldBudget
 from sidecar.route.table import RouteEntry, RouteTable
 from sidecar.telemetry.metrics import MetricsRegistry
 from sidecar.transport.timers import TimerWheel
+
+REFUSAL_ROOM: Final = 1.5
+"""Beyond ``max_connections`` a connection gets an answer (503); beyond that times this it is cut."""
 
 
 class Snapshot:
@@ -59,15 +64,35 @@ class Deadlines:
         self.linger = linger
 
 
+class Tenant(Protocol):
+    """A connection as the site sees it."""
+
+    def exchanges(self) -> Iterable[Exchange]:
+        """Those that are open."""
+
+    def begin_drain(self) -> None:
+        """The next answer is the last."""
+
+    def close_idle(self) -> None:
+        """Close unless an exchange is open or a request is just arriving."""
+
+    def abort(self) -> None: ...
+
+
 class Site:
     """One listener at work, shared by its connections; a mutable hub on the event loop's thread only."""
 
     __slots__ = (
+        "_active",
+        "_draining",
+        "_greedy",
+        "_peers",
         "budget",
         "connections",
         "deadlines",
         "direction",
         "in_flight",
+        "is_closing_idle",
         "is_draining",
         "make_codec",
         "max_connections",
@@ -109,7 +134,74 @@ class Site:
         self.report_bug = report_bug
         self.max_connections = max_connections
         self.max_in_flight = max_in_flight
-        self.connections: set[object] = set()
+        self.connections: set[Tenant] = set()
         self.open_count = 0
         self.in_flight = 0
         self.is_draining = False
+        self.is_closing_idle = False
+        """The drain's delay is over: a connection that becomes idle is closed."""
+        self._peers: dict[str, int] = {}
+        self._greedy: str | None = None
+        self._active = metrics.connections(name, "active")
+        self._draining = metrics.connections(name, "draining")
+
+    # --- connections come and go -----------------------------------------------------------------------------
+
+    def admit(self, tenant: Tenant, peer: str) -> str:
+        """A connection is there; the answer names the limit that forbids serving it, or is empty.
+
+        When the listener is full, new connections are refused; but while one peer holds more than half of them, it
+        is that peer's that are refused, and others still get in (reliability row S8).
+        """
+        self.connections.add(tenant)
+        self.open_count += 1
+        (self._draining if self.is_draining else self._active).value += 1
+        held = self._peers[peer] = self._peers.get(peer, 0) + 1
+        if 2 * held > self.max_connections:
+            self._greedy = peer
+        if self.open_count <= self.max_connections:
+            return ""
+        if self._greedy is None or len(self._peers) == 1:
+            return "connections"
+        return "per_peer" if peer == self._greedy else ""
+
+    @property
+    def is_overrun(self) -> bool:
+        """True when there is no room even for saying no."""
+        return self.open_count > REFUSAL_ROOM * self.max_connections
+
+    def dismiss(self, tenant: Tenant, peer: str) -> None:
+        """A connection is gone."""
+        self.connections.discard(tenant)
+        self.open_count -= 1
+        (self._draining if self.is_draining else self._active).value -= 1
+        left = self._peers.get(peer, 1) - 1
+        if left:
+            self._peers[peer] = left
+        else:
+            self._peers.pop(peer, None)
+        if peer == self._greedy and 2 * left <= self.max_connections:
+            self._greedy = None
+
+    # --- drain -----------------------------------------------------------------------------------------------
+
+    def begin_drain(self) -> None:
+        """From now on every answer is its connection's last."""
+        if self.is_draining:
+            return
+        self.is_draining = True
+        self._draining.value += self.open_count
+        self._active.value -= self.open_count
+        for tenant in tuple(self.connections):
+            tenant.begin_drain()
+
+    def close_idle(self) -> None:
+        """Close what has nothing to do, now and whenever that becomes true."""
+        self.is_closing_idle = True
+        for tenant in tuple(self.connections):
+            tenant.close_idle()
+
+    def cut(self) -> None:
+        """End everything at once."""
+        for tenant in tuple(self.connections):
+            tenant.abort()

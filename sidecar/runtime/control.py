@@ -1,7 +1,7 @@
 """How a supervisor and its workers talk: one JSON object a line over a socket pair.
 
-Requests carry ``id`` and ``do``; the answer carries the same ``id`` and ``ok``, ``text`` or ``data``. A worker that loses
-the line has lost its parent and ends.
+Requests carry ``id`` and ``do``; the answer carries the same ``id`` and whatever was asked for. A worker that loses the
+line has lost its parent and ends.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class ControlLine:
         self._next = 0
         self._asked: dict[int, asyncio.Future[Message]] = {}
 
-    async def ask(self, do: str, timeout: float, **fields: Any) -> Message:
-        """Send a request and wait for its answer; raises TimeoutError or ConnectionError."""
+    async def ask(self, do: str, patience: float, **fields: Any) -> Message:
+        """Send a request and wait ``patience`` seconds for its answer; raises TimeoutError or ConnectionError."""
         self._next += 1
         number = self._next
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
             self._send({"id": number, "do": do, **fields})
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(patience):
                 return await future
         finally:
             self._asked.pop(number, None)
