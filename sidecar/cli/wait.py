@@ -18,7 +18,7 @@ def wait(
     seconds: float,
     then: Sequence[str],
     *,
-    become: Callable[[str, Sequence[str]], object] = os.execvp,
+    become: Callable[[str, list[str]], object] = os.execvp,
 ) -> int:
     """0 when the sidecar at the socket ``path`` is ready within ``seconds``, else 1; with ``then`` it becomes that."""
     end = time.monotonic() + seconds

@@ -12,7 +12,8 @@ from sidecar.codec.base import Codec
 from sidecar.exchange.chain import FilterChain
 from sidecar.exchange.exchange import Exchange
 from sidecar.exchange.flow import HoldBudget
-from sidecar.route.table import RouteEntry, RouteTable
+from sidecar.route.entry import RouteEntry
+from sidecar.route.table import RouteTable
 from sidecar.telemetry.metrics import MetricsRegistry
 from sidecar.transport.timers import TimerWheel
 

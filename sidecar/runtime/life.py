@@ -83,6 +83,7 @@ class Life:
             watcher = Watcher(self._reloader.watched, lambda: self._reloader.reload("file", only_changed=True))
             self._spawn(watcher.run())
             await self._end.wait()
+            self._log.log("info", "draining")
             await self._reloader.close()
             if await self._proxy.drain():
                 self._log.log("info", "drained")
@@ -114,7 +115,6 @@ class Life:
             self._log.log("warn", "second signal: ending at once", signal=signal.Signals(number).name)
             self._proxy.hurry()
         else:
-            self._log.log("info", "draining", signal=signal.Signals(number).name)
             self._begin_drain()
 
     def _begin_drain(self) -> None:

@@ -41,6 +41,11 @@ class Single:
         await self.worker.commit()
         self._book.commit()
 
+    async def abort(self) -> None:
+        """What was prepared is not going to be."""
+        self._book.abort()
+        await self.worker.abort()
+
     async def settle(self) -> None:
         self.worker.settle()
         self.is_started = True

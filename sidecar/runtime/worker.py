@@ -115,7 +115,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self._due = time.monotonic() + BEAT
-        self.process.timers.call_later(BEAT, self._on_beat)
+        self.process.loop.call_later(BEAT, self._on_beat)
         self.is_ready = True
 
     def _place(self, listener: ListenerConfig, generation: Generation) -> None:
@@ -211,11 +211,11 @@ class Worker:
         for task in tuple(self._tasks):
             task.cancel()
         await self.abort()
-        while self._living():
-            generation = self.old.pop() if self.old else self.current
-            if generation is self.current:
-                self.current = None
-            await generation.close(self._living())
+        living = self._living()
+        self.old.clear()
+        self.current = None
+        while living:
+            await living.pop(0).close(living)
         self.process.timers.close()
 
     async def _end_place(
@@ -258,7 +258,7 @@ class Worker:
         self.most_lag = max(self.most_lag, self.lag)
         self.beat = now
         self._due = now + BEAT
-        self.process.timers.call_later(BEAT, self._on_beat)
+        self.process.loop.call_later(BEAT, self._on_beat)
 
 
 def _deadlines(limits: Limits) -> Deadlines:
