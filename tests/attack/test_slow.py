@@ -123,7 +123,7 @@ def idle_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_S5_connection_that_says_nothing_is_closed(idle_stage: Stage) -> None:
     clients = [Client(idle_stage.sidecar.inbound) for _ in range(200)]
-    files = idle_stage.sidecar.open_files
+    files = eventually(lambda: found if (found := idle_stage.sidecar.open_files) > 200 else 0)
     for client in clients:
         assert client.wait_for_end() in ("eof", "reset")
         client.sock.close()
