@@ -11,23 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, Phase, Status
-from sidecar.http.events import RequestHeaders
-from sidecar.http.headers import Field
+from sidecar.http.events import RequestHeaders, ResponseHeaders
+from sidecar.http.semantics import is_forged
 
-_PROTECTED: Final = (b"x-forwarded-client-cert",)
-_PREFIX: Final = b"x-sidecar-"
-_SHADOWED: Final = frozenset(
-    {
-        b"x-forwarded-client-cert",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-request-id",
-        b"content-length",
-        b"transfer-encoding",
-        b"traceparent",
-        b"x-real-ip",
-    }
-)
+MAX_ID: Final = 256
+"""Bytes of a caller's request id that are kept for log and plugins; the header itself goes on as it came."""
 
 
 def request_id(bits: int) -> bytes:
@@ -35,16 +23,6 @@ def request_id(bits: int) -> bytes:
     bits = bits & ~(0xF << 76) & ~(0x3 << 62) | (4 << 76) | (2 << 62)
     text = b"%032x" % bits
     return b"-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def _is_forged(name: bytes) -> bool:
-    """True for a name that only the mesh may send."""
-    if name.startswith(_PREFIX) or name in _PROTECTED:
-        return True
-    if b"_" not in name:
-        return False
-    plain = name.replace(b"_", b"-")
-    return plain in _SHADOWED or plain.startswith(_PREFIX)
 
 
 class ForwardingFilter(Filter):
@@ -63,20 +41,26 @@ class ForwardingFilter(Filter):
         known_id = b""
         has_proto = False
         forwarded_for: int | None = None
-        forged: list[Field] = []
+        dropped: list[int] = []
         for index, field in enumerate(headers.fields):
             name = field[0]
             if name[:2] == b"x-":
                 if name == b"x-request-id":
-                    known_id = known_id or field[1]
+                    if known_id or not field[1]:
+                        # One id for the app, the plugins and the log, whichever of several the reader takes.
+                        dropped.append(index)
+                    else:
+                        known_id = field[1]
                 elif name == b"x-forwarded-proto":
                     has_proto = True
                 elif name == b"x-forwarded-for":
                     forwarded_for = index
-                elif _is_forged(name):
-                    forged.append(field)
-            elif b"_" in name and _is_forged(name):
-                forged.append(field)
+                elif is_forged(name):
+                    if name == b"x-sidecar-attempt" and field[1] != b"1":
+                        record.is_retry = True
+                    dropped.append(index)
+            elif b"_" in name and is_forged(name):
+                dropped.append(index)
         fields = headers.fields
         if self._appends_peer:
             peer = record.connection.source.host.encode()
@@ -90,18 +74,25 @@ class ForwardingFilter(Filter):
         if not known_id:
             known_id = request_id(self._random_bits(128))
             fields.append((b"x-request-id", known_id, b"x-request-id"))
-        if forged:
-            headers.fields = [field for field in fields if field not in forged]
-        record.request_id = known_id.decode("latin-1")
+        for index in reversed(dropped):
+            del fields[index]
+        record.request_id = known_id[:MAX_ID].decode("latin-1")
         # Plugins come next. What they change counts from here: it is judged and routed again.
         headers.revision = 0
         return CONTINUE
 
+    def on_response_headers(self, event: ResponseHeaders) -> Status:
+        """The app cannot say where else it is to be reached: that way would lead past us (RFC 7838)."""
+        if b"alt-svc" in event.headers:
+            event.headers.remove(b"alt-svc")
+        return CONTINUE
+
 
 class ForwardingFilterFactory:
-    phases = frozenset({Phase.REQUEST_HEADERS})
+    """``appends_peer`` on inbound listeners."""
 
     def __init__(self, random_bits: Callable[[int], int], appends_peer: bool) -> None:
+        self.phases = frozenset({Phase.REQUEST_HEADERS, *([Phase.RESPONSE_HEADERS] if appends_peer else [])})
         self._random_bits = random_bits
         self._appends_peer = appends_peer
 

@@ -41,6 +41,18 @@ _NEVER_STRIPPED: Final = frozenset(
 )
 _NEVER_STRIPPED_PREFIXES: Final = (b"x-forwarded-", b"x-sidecar-", b"x-b3-", b"x-envoy-", b":")
 
+_OF_MESH: Final = frozenset({b"x-forwarded-client-cert"})
+_OF_MESH_PREFIX: Final = b"x-sidecar-"
+_SHADOWED: Final = _OF_MESH | {
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-request-id",
+    b"content-length",
+    b"transfer-encoding",
+    b"traceparent",
+    b"x-real-ip",
+}
+
 _FORBIDDEN_TRAILERS: Final = frozenset(
     {
         b"age",
@@ -75,6 +87,19 @@ _FORBIDDEN_TRAILERS: Final = frozenset(
 def tokens(values: Iterable[bytes]) -> list[bytes]:
     """The members of a comma-separated list, lower-case, empty ones left out."""
     return [token for value in values for part in value.split(b",") if (token := part.strip(b" \t").lower())]
+
+
+def is_forged(name: bytes) -> bool:
+    """True for a name that never passes from outside: only the mesh may set it, or it imitates one that we set.
+
+    Application servers that fold ``_`` into ``-`` would take ``x_request_id`` for the real thing.
+    """
+    if name.startswith(_OF_MESH_PREFIX) or name in _OF_MESH:
+        return True
+    if b"_" not in name:
+        return False
+    plain = name.replace(b"_", b"-")
+    return plain in _SHADOWED or plain.startswith(_OF_MESH_PREFIX)
 
 
 def is_strippable(name: bytes) -> bool:

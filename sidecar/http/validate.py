@@ -32,7 +32,8 @@ _PLAIN_METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", 
 
 # One look decides for nearly every request: no escapes, no ';', no segment of dots, no empty segment.
 _PLAIN_PATH: Final = re.compile(
-    rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@\-][A-Za-z0-9_~!$&'()*+,=:@.\-]*(?:/(?=[^/])|(?=\?)|\Z)|/?\Z)*(?:\?[A-Za-z0-9_~!$&'()*+,=:@./?;\-]*)?"
+    rb"/(?:[A-Za-z0-9_~!$&'()*+,=:@\-][A-Za-z0-9_~!$&'()*+,=:@.\-]*/)*"
+    rb"(?:[A-Za-z0-9_~!$&'()*+,=:@\-][A-Za-z0-9_~!$&'()*+,=:@.\-]*)?(?:\?[A-Za-z0-9_~!$&'()*+,=:@./?;\-]*)?"
 )
 _PATH_BYTES: Final = re.compile(rb"/[!$-\x5b\x5d-~]*")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sidecar.config.model import HeaderEdit, Route
 from sidecar.http.headers import HeaderMap
+from sidecar.http.semantics import is_forged
 from sidecar.route.entry import RouteEntry
 from sidecar.route.headers_ops import HeaderOps
 from sidecar.route.match import canonical_host, decoded_path
@@ -59,7 +60,7 @@ class Rule:
 
 
 def compile_route(route: Route, order: int, default_timeout: float = 0.0) -> Rule:
-    """Raises ValueError for a pattern or a header edit that cannot be used. ``default_timeout`` 0 is none."""
+    """Raises ValueError for a condition or a header edit that cannot be used. ``default_timeout`` 0 is none."""
     exact = prefix = None
     if route.path is not None:
         path = decoded_path(route.path.encode())
@@ -87,7 +88,7 @@ def compile_route(route: Route, order: int, default_timeout: float = 0.0) -> Rul
         prefix=prefix,
         pattern=PathPattern(route.path_regex) if route.path_regex is not None else None,
         methods=frozenset(method.encode() for method in route.methods),
-        headers=tuple((name.lower().encode(), value.encode()) for name, value in route.headers.items()),
+        headers=tuple(_condition(name, value) for name, value in route.headers.items()),
     )
 
 
@@ -96,6 +97,15 @@ def host_condition(host: str) -> bytes:
     if host.startswith("*."):
         return host[1:].lower().removesuffix(".").encode()
     return canonical_host(host.encode())
+
+
+def _condition(name: str, value: str) -> tuple[bytes, bytes]:
+    lowered = name.lower().encode()
+    # Such a field is taken out before the app sees it: a stranger must not choose his route, and with it the plugins
+    # that judge him, by a name that nobody else will ever read.
+    if is_forged(lowered):
+        raise ValueError(f"'{name}' never passes from outside, so no request can be told by it")
+    return lowered, value.encode()
 
 
 def _edit(edit: HeaderEdit) -> HeaderOps | None:

@@ -100,12 +100,14 @@ def rewrite(target: bytes, prefix: bytes | None, replacement: bytes) -> bytes:
     if prefix is None:
         return replacement + question + query
     if b"%" in path:
-        rest = path[raw_length(path, len(prefix)) :] if len(decoded_path(path)) >= len(prefix) else b""
+        is_longer = len(decoded_path(path)) >= len(prefix)
+        rest = path[raw_length(path, len(prefix)) :] if is_longer else b""
     else:
+        is_longer = len(path) >= len(prefix)
         rest = path[len(prefix) :]
     if rest:
         joined = replacement.rstrip(b"/") + b"/" + rest
-    elif len(path) >= len(prefix):
+    elif is_longer:
         # `/foo/` keeps its slash: the app tells it from `/foo`.
         joined = replacement.rstrip(b"/") + b"/"
     else:

@@ -50,6 +50,8 @@ class ExchangeRecord:
         "error_detail",
         "events",
         "http_version",
+        "is_retry",
+        "limit",
         "method",
         "path",
         "plugin_properties",
@@ -89,10 +91,14 @@ class ExchangeRecord:
         self.upstream_address = ""
         self.upstream_local_address = ""
         self.attempts = 0
+        self.is_retry = False
+        """The caller's own sidecar is trying again (``x-sidecar-attempt`` over 1)."""
         self.status = 0
         """Final status sent downstream, 0 when none was."""
         self.error: ErrorKind | None = None
         self.error_detail = ""
+        self.limit = ""
+        """The limit that ended it, as ``loom_limit_hits_total`` names it."""
         self.details = ""
         """Response code details, e.g. ``via_upstream`` or a plugin's own words."""
         self.request_header_bytes = 0
