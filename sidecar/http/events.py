@@ -53,7 +53,8 @@ class ResponseHeaders:
         self.headers = headers
         self.end_stream = end_stream
 
-    __repr__ = RequestHeaders.__repr__
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.stream_id}, {self.headers!r}, end_stream={self.end_stream})"
 
 
 class InformationalHeaders:
@@ -93,7 +94,8 @@ class ResponseData:
         self.data = data
         self.end_stream = end_stream
 
-    __repr__ = RequestData.__repr__
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.stream_id}, {len(self.data)} bytes, end_stream={self.end_stream})"
 
 
 class RequestTrailers:
@@ -105,7 +107,8 @@ class RequestTrailers:
         self.stream_id = stream_id
         self.headers = headers
 
-    __repr__ = InformationalHeaders.__repr__
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.stream_id}, {self.headers!r})"
 
 
 class ResponseTrailers:
@@ -117,7 +120,8 @@ class ResponseTrailers:
         self.stream_id = stream_id
         self.headers = headers
 
-    __repr__ = InformationalHeaders.__repr__
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.stream_id}, {self.headers!r})"
 
 
 class Reset:

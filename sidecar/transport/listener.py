@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from sidecar.address import Address
 
@@ -32,7 +33,7 @@ def bind(address: Address, *, inheritable: bool = False) -> socket.socket:
 class Listener:
     """The accept loops of one configured listener; each socket is ours to close."""
 
-    def __init__(self, name: str, sockets: Iterable[socket.socket], factory: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, name: str, sockets: Iterable[socket.socket], factory: Callable[[], Any]) -> None:
         self.name = name
         self.sockets = tuple(sockets)
         self._factory = factory

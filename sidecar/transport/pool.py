@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sidecar.address import Address
 from sidecar.codec.base import Codec
@@ -173,15 +174,20 @@ class EndpointPool:
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
+    def _make_connection(self) -> Any:
+        """Untyped, since a :class:`~sidecar.transport.tcp.Connection` is an asyncio.Protocol by its methods alone."""
+        return UpstreamConnection(self._make_codec(), self, self._report_bug)
+
     async def _connect(self) -> None:
         """One dial, to its end: a connection for whoever waits, or the news for those who waited in vain."""
         failure = ""
         connection: UpstreamConnection | None = None
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: UpstreamConnection(self._make_codec(), self, self._report_bug), *self.endpoint
+                made: Any = await asyncio.get_running_loop().create_connection(
+                    self._make_connection, *self.endpoint
                 )
+                connection = made[1]
         except TimeoutError:
             failure = "connect timeout"
         except OSError as error:

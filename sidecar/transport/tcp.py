@@ -25,8 +25,11 @@ _ZERO: Final = bytes(4)
 NO_ADDRESS: Final = Address("", 0)
 
 
-class Connection(asyncio.Protocol):
-    """Base of downstream and upstream connections."""
+class Connection:
+    """Base of downstream and upstream connections.
+
+    An ``asyncio.Protocol`` by its methods and not by inheritance: the class is compiled, and its base must be ours.
+    """
 
     __slots__ = ("_reading", "is_lost", "is_writable", "local", "peer", "report_bug", "transport")
 

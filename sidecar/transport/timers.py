@@ -1,7 +1,8 @@
 """Alarms by the thousand: a wheel of coarse buckets on one event-loop timer.
 
 A request sets two or three deadlines and meets almost none of them, so setting and cancelling must cost next
-to nothing. An alarm here is an entry in a set, and cancelling takes it out. Alarms fire up to one tick late, never early.
+to nothing. An alarm here is an entry in a set, and cancelling takes it out. Alarms fire up to one tick late,
+never early.
 """
 
 from __future__ import annotations

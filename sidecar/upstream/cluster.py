@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidecar.address import Address
 from sidecar.errors import ErrorKind, ProxyError
 from sidecar.upstream.balancer import Balancer, make_balancer
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitLimits:
+class CircuitLimits(NamedTuple):
     """Per worker. Connections and waiting requests count per endpoint, open requests for the upstream as a whole."""
 
     max_connections: int = 1024

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from sidecar.errors import ErrorKind, ProxyError
@@ -32,8 +31,7 @@ class Reuse(NamedTuple, Generic[ConnectionT]):
     connection: ConnectionT
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(NamedTuple):
     """The request cannot be served; nothing was noted."""
 
     error: ProxyError
@@ -46,8 +44,7 @@ class Serve(NamedTuple, Generic[ConnectionT, WaiterT]):
     connection: ConnectionT
 
 
-@dataclass(frozen=True, slots=True)
-class Failed(Generic[WaiterT]):
+class Failed(NamedTuple, Generic[WaiterT]):
     """A dial failed: ``waiters`` left the queue and hear of it; when ``redial``, another dial is started."""
 
     waiters: tuple[WaiterT, ...]

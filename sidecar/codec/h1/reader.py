@@ -17,6 +17,9 @@ _MOST: Final = 0x7FFFFFFFFFFFFFFF
 
 def check_partial(held: bytes | bytearray, start: int, scanned: int, limits: CodecLimits) -> None:
     """Refuse a head that is not whole yet and never will be acceptable; ``scanned`` bytes were looked at before."""
+    if not 0x20 < held[start] < 0x7F:
+        # A TLS greeting, say: told at once, instead of after the time a head may take.
+        raise HeadError(400, "no request begins like this")
     check_line_ends(held, max(scanned, start), len(held))
     line_end = held.find(b"\r\n", start, start + limits.request_line + 2)
     if line_end < 0:
@@ -52,7 +55,10 @@ class ChunkedReader:
 
     __slots__ = ("_extension_room", "_held", "_left", "_limits", "_stage", "done", "trailers")
 
-    _SIZE, _DATA, _CRLF, _TRAILERS = range(4)
+    _SIZE: Final = 0
+    _DATA: Final = 1
+    _CRLF: Final = 2
+    _TRAILERS: Final = 3
 
     def __init__(self, limits: CodecLimits) -> None:
         self._limits = limits
