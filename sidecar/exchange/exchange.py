@@ -233,6 +233,7 @@ class Exchange:
         if reply.error is not None:
             self.record.error = reply.error.kind
             self.record.error_detail = reply.error.detail
+            self.record.limit = reply.error.limit or ""
         skips_filters = self._response is not None
         if self._response is not None:
             self._response.stop()
@@ -253,8 +254,21 @@ class Exchange:
             return
         if self._response_started:
             self._cut(error.detail, error)
-        else:
+            return
+        has_response = self._response is not None
+        try:
             self.local_reply(by, reply_for(error))
+            return
+        except ProxyError as refusal:
+            another = refusal
+        except Exception as bug:  # firewall: a filter call
+            self.report_bug("local_reply", bug)
+            another = ProxyError(ErrorKind.INTERNAL, f"{type(bug).__name__}: {bug}")
+        # A filter refused the refusal. The next answer passes no filter; when that fails too, there is none.
+        if has_response or self._response is None:
+            self._cut(another.detail, another)
+        else:
+            self.fail(None, another)
 
     def reset(self, detail: str) -> None:
         if not self.is_over:
@@ -380,6 +394,7 @@ class Exchange:
         if error is not None:
             self.record.error = error.kind
             self.record.error_detail = error.detail
+            self.record.limit = error.limit or ""
         self.record.details = self.record.details or detail
         self._downstream.reset(ResetReason.UPSTREAM_GONE)
         self._finish(ResetReason.CANCEL)

@@ -38,6 +38,8 @@ class MetricsFilter(Filter):
         direction = connection.direction
         if self._is_counted:
             factory.in_flight[direction].value -= 1
+        if record.limit:
+            factory.limit_hit(record.limit)
         key = (direction, record.route_id, record.method, record.status, connection.protocol)
         children = factory.requests.get(key)
         if children is None:
@@ -61,6 +63,7 @@ class MetricsFilterFactory:
 
     def __init__(self, registry: MetricsRegistry) -> None:
         self._registry = registry
+        self.limit_hit = registry.limit_hit
         self.in_flight = {direction: registry.in_flight(direction) for direction in ("inbound", "outbound")}
         self.requests: dict[tuple[str, str, bytes, int, str], tuple[Counter, Histogram]] = {}
         self.upstreams: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}

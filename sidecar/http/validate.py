@@ -40,7 +40,7 @@ _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _DOT_SEGMENT: Final = re.compile(rb"(?:\.|%2[eE]){1,2}(?:;.*)?")
 
 _AUTHORITY: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[A-Za-z0-9._~\-]+)?\]|[A-Za-z0-9_](?:[A-Za-z0-9_.\-]|%[0-9A-Fa-f]{2}){0,254})(?::([0-9]{0,5}))?"
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[A-Za-z0-9._~\-]+)?\]|[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254})(?::([0-9]{0,5}))?"
 )
 _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
 
@@ -139,7 +139,10 @@ def _unescape(text: bytes) -> bytes:
 
 
 def check_authority(authority: bytes) -> str:
-    """Empty when ``authority`` is host and optional port without userinfo, else the reason."""
+    """Empty when ``authority`` is host and optional port without userinfo, else the reason.
+
+    RFC 3986 allows percent escapes in a name; no host is called so, and each reader decodes them otherwise.
+    """
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         return "host is malformed"

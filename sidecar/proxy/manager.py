@@ -40,6 +40,9 @@ LINGER_BYTES: Final = 65536
 """Most bytes of an unread request we take and drop so that the peer gets to read our answer (RFC 9112 9.6)."""
 LONGEST_SLEEP: Final = 30.0
 """Seconds between two looks at an idle connection: an alarm lives on for that long after its connection."""
+HALF_CLOSE_GRACE: Final = 5.0
+"""Seconds that an answer may take to begin once the client has ended its side: it may have closed only that side, and
+it may have gone for good, which looks the same."""
 
 
 class HttpManager(Connection):
@@ -111,7 +114,9 @@ class HttpManager(Connection):
             self._close()
             return
         self._dispatch(self.codec.receive_eof(time.monotonic()))
-        if not self._streams and not self.codec.has_buffered():
+        if self._streams:
+            self.site.timers.call_later(HALF_CLOSE_GRACE, self._on_half_close_alarm)
+        elif not self.codec.has_buffered():
             self._close()
 
     def on_writable(self) -> None:
@@ -187,6 +192,14 @@ class HttpManager(Connection):
 
     # --- inside ----------------------------------------------------------------------------------------------
 
+    def read_on(self) -> None:
+        """What came with the request belongs to the tunnel that has just been opened; not in this stack."""
+        self.site.timers.call_soon(self._read_tunnel)
+
+    def _read_tunnel(self) -> None:
+        if not self.is_lost:
+            self._dispatch(self.codec.receive(b"", time.monotonic()))
+
     def _continue(self) -> None:
         if self.is_lost or self._linger_left >= 0 or self._streams:
             return
@@ -240,6 +253,8 @@ class HttpManager(Connection):
             error = ProxyError(
                 ErrorKind.BAD_REQUEST, refusal.detail, source=Source.DOWNSTREAM, status=refusal.status
             )
+            # Whoever sends what two readers could read in two ways has no further say on this connection.
+            self.codec.drain()
             return self._answer(event, snapshot.refusals, error)
         if self._refused or site.in_flight >= site.max_in_flight:
             self.codec.drain()
@@ -273,8 +288,6 @@ class HttpManager(Connection):
 
     def _answer(self, event: RequestHeaders, chain: FilterChain, error: ProxyError) -> ServerStream:
         """Refuse a request before it is routed."""
-        if error.limit:
-            self.site.metrics.limit_hit(error.limit)
         stream = self._open(event, chain, None)
         exchange = stream.exchange
         assert exchange is not None
@@ -293,8 +306,6 @@ class HttpManager(Connection):
             limit=violation.limit or None,
         )
         if stream is not None and stream.exchange is not None:
-            if error.limit:
-                self.site.metrics.limit_hit(error.limit)
             stream.exchange.fail(None, error)
             return
         self._answer(RequestHeaders(violation.stream_id, HeaderMap(), True), self.site.snapshot.refusals, error)
@@ -336,6 +347,13 @@ class HttpManager(Connection):
             self.site.timers.call_later(self.site.deadlines.linger, self._on_linger_alarm)
         else:
             self._drop()
+
+    def _on_half_close_alarm(self) -> None:
+        for stream in tuple(self._streams.values()):
+            exchange = stream.exchange
+            if exchange is not None and not exchange.is_over and exchange.response_headers is None:
+                exchange.on_downstream_reset(ResetReason.CANCEL)
+                self.abort()
 
     def _drop(self) -> None:
         """Close without more patience; what the kernel has taken from us, it still delivers."""

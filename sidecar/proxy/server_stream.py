@@ -39,6 +39,8 @@ class ServerStream:
         kind = type(event)
         if kind is InformationalHeaders or kind is not ResponseHeaders or event.end_stream:  # type: ignore[union-attr]
             manager.flush()
+        elif manager.codec.has_buffered():
+            manager.read_on()
         return manager.is_writable
 
     def flush(self) -> None:

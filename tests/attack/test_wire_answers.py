@@ -216,12 +216,10 @@ def test_F14_app_that_answers_before_it_was_asked_is_not_believed(quick_stage: S
             connection.send(EXTRA)
 
     quick_stage.app.on_connect = speak_first
-    quick_stage.app.script = _to_first(head(b"Content-Length: 4") + b"good", "")
-    answers = [quick_stage.sidecar.ask(f"/other/{number}", f"x-id: {number}") for number in range(3)]
-    # The first one may fail with the connection it was to use; what it must not get is the poison.
-    for number, answer in enumerate(answers):
-        assert answer.body == b"/other/%d %d" % (number, number) or answer.refusal == (502, "upstream_reset")
-    assert answers[-1].status == 200
+    quick_stage.app.script = _to_first(b"", "")
+    # Who made the app connect may well take that for the answer: nobody can know. Its true answer is then one too many.
+    quick_stage.sidecar.ask("/other/first", "x-id: first")
+    others_get_their_own(quick_stage)
 
 
 @dataclass

@@ -224,12 +224,12 @@ def test_F18_bytes_glued_behind_an_upgrade_wait_for_the_101(attacked: Stage) -> 
 
     attacked.app.script = upgrading
     with Client(attacked.sidecar.inbound) as client:
-        client.send(get("/up", "Connection: Upgrade", "Upgrade: echo") + b"glued")
+        client.send(get("/up", "Connection: Upgrade", "Upgrade: echo") + b"stuck")
         eventually(lambda: attacked.app.requests)
-        assert b"glued" not in _received(attacked.app)
+        assert b"stuck" not in _received(attacked.app)
         go.set()
         assert client.read_answer().status == 101
-        assert client.read_some(5) == b"GLUED"
+        assert client.read_some(5) == b"STUCK"
         client.send(b"and more").finish()
         assert client.read_some(8) == b"AND MORE"
         assert client.wait_for_end() == "eof"

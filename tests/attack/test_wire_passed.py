@@ -92,7 +92,7 @@ ROWS = [
     lines("P13-method-override", b"X-HTTP-Method-Override: DELETE", b"X-Original-URL: /o", b"X-Rewrite-URL: /o"),
     lines("range", b"Range: bytes=0-0,-1,5-"),
     lines("content-type-odd", b"Content-Type: multipart/form-data; boundary=----x"),
-    lines("te-trailers", b"TE: trailers", seen=(b"TE: trailers",)),
+    lines("te-trailers", b"TE: trailers", seen=(b"TE: trailers", b"connection: TE")),
     lines("connection-keep-alive", b"Connection: keep-alive", b"Keep-Alive: timeout=5", seen=()),
     lines("proxy-connection", b"Proxy-Connection: keep-alive", seen=()),
     lines("connection-names-one", b"Connection: x-hop", b"X-Hop: 1", b"X-Stay: 2", seen=(b"X-Stay: 2",)),

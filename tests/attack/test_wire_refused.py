@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.bystander import Stage
 from tests.support.raw_client import Client, Gone, chunked, get
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -208,7 +209,6 @@ TARGETS: list[Row] = [
     }.items()),
     ("P9-differs", head(first=b"GET http://other.test/x HTTP/1.1")),
     ("P9-userinfo", head(first=b"GET http://u@app.test/x HTTP/1.1")),
-    ("P9-https", head(first=b"GET https://app.test/x HTTP/1.1")),
     ("P9-ftp", head(first=b"GET ftp://app.test/x HTTP/1.1")),
     ("P9-file", head(first=b"GET file:///etc/passwd HTTP/1.1")),
     ("P9-no-host", head(first=b"GET http:///x HTTP/1.1")),
@@ -269,7 +269,7 @@ def test_broken_chunk_is_refused_and_no_whole_request_reaches_the_app(
         assert answer.refusal == (400, "bad_request")
         client.wait_for_end()
     # The head may have gone on before the body was seen; then the app is told that it was cut.
-    assert all(seen.cut or not seen.is_read for seen in quick_stage.app.requests)
+    eventually(lambda: all(seen.cut or not seen.is_read for seen in quick_stage.app.requests), 5)
 
 
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])

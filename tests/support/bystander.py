@@ -104,6 +104,8 @@ def stage(folder: Path, **settings: Any) -> Iterator[Stage]:
             bystanders = [Bystander(running.inbound), Bystander(running.outbound)]
             for each in bystanders:
                 each.start()
+            for each in bystanders:
+                each.check()
             try:
                 yield Stage(app, quiet, running, bystanders)
             finally:

@@ -23,6 +23,7 @@ from tests.support.wait import eventually
 START_SECONDS = 30.0
 DIST = Path(__file__).parents[2] / "plugins" / "dist"
 BYSTANDER_HOST = "bystander.test"
+PROGRAM = [sys.executable, "-m", "sidecar"]
 
 
 def free_ports(count: int) -> list[int]:
@@ -209,7 +210,7 @@ def sidecar(
     ports = dict(zip(("inbound", "outbound", "metrics", "health", "admin"), free_ports(5), strict=True))
     whole = complete(config, folder, ports)
     (folder / "sidecar.yaml").write_text(json.dumps(whole, indent=1), encoding="utf-8")  # JSON is YAML
-    command = [sys.executable, "-m", "sidecar", "run", "-c", str(folder / "sidecar.yaml")]
+    command = [*PROGRAM, "run", "-c", str(folder / "sidecar.yaml")]
     env = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")} | dict(environ or {})
     began = time.monotonic()
     with (folder / "stdout.log").open("wb") as out, (folder / "stderr.log").open("wb") as err:
