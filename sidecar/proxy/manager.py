@@ -11,7 +11,6 @@ nobody reads our answer, while nothing happens at all, and while we linger for a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -101,7 +100,7 @@ class HttpManager(Connection):
         if self._linger_left >= 0:
             self._linger(len(data))
             return
-        now = time.monotonic()
+        now = self.site.timers.now()
         events = self.codec.receive(data, now)
         if events:
             self._head_since = 0.0
@@ -113,7 +112,7 @@ class HttpManager(Connection):
         if self._linger_left >= 0:
             self._close()
             return
-        self._dispatch(self.codec.receive_eof(time.monotonic()))
+        self._dispatch(self.codec.receive_eof(self.site.timers.now()))
         if self._streams:
             self.site.timers.call_later(HALF_CLOSE_GRACE, self._on_half_close_alarm)
         elif not self.codec.has_buffered():
@@ -198,12 +197,12 @@ class HttpManager(Connection):
 
     def _read_tunnel(self) -> None:
         if not self.is_lost:
-            self._dispatch(self.codec.receive(b"", time.monotonic()))
+            self._dispatch(self.codec.receive(b"", self.site.timers.now()))
 
     def _continue(self) -> None:
         if self.is_lost or self._linger_left >= 0 or self._streams:
             return
-        now = time.monotonic()
+        now = self.site.timers.now()
         events = self.codec.receive(b"", now)
         if events:
             self._dispatch(events)

@@ -297,11 +297,11 @@ class Fleet:
         settings = self._bundle.config.drain
         workers = [slot.worker for slot in self.slots if slot.worker is not None]
         await asyncio.gather(*(self._try(worker, "drain") for worker in workers))
-        await self._sleep(settings.delay)
+        # Theirs are the last copies now: whoever closes the last one first takes all that wait in it.
         self._book.close()
         ends = asyncio.gather(*(worker.process.wait() for worker in workers))
         try:
-            async with asyncio.timeout(settings.timeout + FLUSH):
+            async with asyncio.timeout(settings.delay + settings.timeout + FLUSH):
                 return not any(await ends)
         except TimeoutError:
             return False

@@ -58,7 +58,7 @@ class Single:
         return self._process.registry.snapshot()
 
     async def drain(self) -> bool:
-        return await self.worker.drain(self._book.close)
+        return await self.worker.drain(self._book.release)
 
     def hurry(self) -> None:
         self.worker.hurry()

@@ -68,6 +68,10 @@ class SocketBook:
             sock.close()
         self._fresh.clear()
 
+    def release(self, address: Address) -> socket.socket:
+        """Give up our copy; the caller's to close."""
+        return self._held.pop(address)
+
     def close(self) -> None:
         """Nobody listens any more once the duplicates are closed too."""
         self.abort()

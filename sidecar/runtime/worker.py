@@ -185,16 +185,16 @@ class Worker:
 
     # --- end -------------------------------------------------------------------------------------------------
 
-    async def drain(self, stop_listening: Callable[[], None] = lambda: None) -> bool:
+    async def drain(self, release: Callable[[Address], socket.socket]) -> bool:
         """Serve out: see :class:`sidecar.config.model.Drain`. False when the timeout has cut something off.
 
-        ``stop_listening`` closes what other copies there are of the listening sockets, when the delay is over.
+        ``release`` gives up the last copy of a listening socket that this process has.
         """
         assert self.current is not None
         self.is_draining = True
         self.is_ready = False
         settings = self.current.config.drain
-        ends = [self._end_place(place, settings, stop_listening) for place in self.places.values()]
+        ends = [self._end_place(place, settings, release) for place in self.places.values()]
         return all(await asyncio.gather(*ends))
 
     def hurry(self) -> None:
@@ -219,21 +219,33 @@ class Worker:
         self.process.timers.close()
 
     async def _end_place(
-        self, place: Place, settings: Drain, stop_listening: Callable[[], None] = lambda: None
+        self, place: Place, settings: Drain, release: Callable[[Address], socket.socket] | None = None
     ) -> bool:
         """Still accept for ``delay``, then finish what is open within ``timeout``, then cut."""
         site = place.site
         site.begin_drain()
         await self._wait(settings.delay, lambda: False)
-        # What the kernel has accepted for us by now is ours to answer: one more turn takes it.
-        await asyncio.sleep(0)
-        stop_listening()
+        addresses = list(place.accepting)
         place.stop_accepting()
+        if release is not None:
+            for address in addresses:
+                await self._take_rest(site, release(address))
         site.close_idle()
         if await self._wait(settings.timeout, lambda: not site.open_count):
             return True
         site.cut()
         return False
+
+    async def _take_rest(self, site: Site, listening: socket.socket) -> None:
+        """Stop listening; whom the kernel has let in by then is still served, instead of reset."""
+        accepted: list[socket.socket] = []
+        with listening, contextlib.suppress(OSError):
+            while True:
+                accepted.append(listening.accept()[0])
+        for sock in accepted:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                await self.process.loop.connect_accepted_socket(partial(HttpManager, site), sock)
 
     async def _wait(self, seconds: float, is_done: Callable[[], bool]) -> bool:
         """Whether ``is_done`` came true in time; a hurry ends the wait."""
