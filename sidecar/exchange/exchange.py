@@ -12,6 +12,8 @@ Rules
   firewalls of the house.
 """
 
+# long-module: one reactor, whose two directions and one ending are only understood side by side
+
 from __future__ import annotations
 
 from collections.abc import Callable

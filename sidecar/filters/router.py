@@ -4,6 +4,13 @@ Routing happens twice when it must: the listener's table is asked before the cha
 plugins), and again here when a plugin changed the request, so that a rewritten ``:path`` or ``:authority`` goes
 where it now belongs (the plugins stay those of the first match). What the plugins left is judged by the same
 validator as what the client sent.
+
+Tries: what has gone out is kept while it is little, so that it can go out again. Whether it may is decided in
+:mod:`sidecar.upstream.retry`; a request that is itself somebody's second try (``x-sidecar-attempt``) is only repeated
+when its connection was stale, so that tries do not multiply from hop to hop.
+
+Clocks, as in Envoy: the route's timeout and that of each try begin when the whole request is there, and the first ends
+with the answer, the second with its head. A tunnel only ends by silence.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ from sidecar.http.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
+from sidecar.http.headers import HeaderMap
 from sidecar.http.validate import check_request
 from sidecar.route.entry import RouteEntry
 from sidecar.route.table import RouteTable
@@ -118,21 +126,14 @@ class Router:
     def on_upstream_event(self, event: ResponseEvent) -> None:
         exchange = self._exchange
         self._last = exchange.timers.now()
+        if type(event) is InformationalHeaders and event.headers.get(b":status") == b"101":
+            # A switch is this request's final answer, and plugins see it as such.
+            event = ResponseHeaders(event.stream_id, event.headers, False)
+            self._deadline = 0.0
         if type(event) is ResponseHeaders:
             if self._policy is not None and self._drops(event):
                 return
-            self._answered = True
-            self._replay = None
-            if self._try_alarm is not None:
-                self._try_alarm.cancel()
-            exchange.record.details = "via_upstream"
-            route = self._route
-            if route is not None and route.response_headers is not None:
-                route.response_headers.apply(event.headers)
-        elif type(event) is InformationalHeaders and event.headers.get(b":status") == b"101":
-            # A switch is this request's final answer, and plugins see it as such.
-            self._answered = True
-            event = ResponseHeaders(event.stream_id, event.headers, False)
+            self._on_answer(event.headers)
         kind = type(event)
         if kind is ResponseTrailers or (kind is not InformationalHeaders and event.end_stream):  # type: ignore[union-attr]
             self._stream = None
@@ -152,6 +153,25 @@ class Router:
         else:
             self._exchange.fail(None, error)
 
+    def _on_answer(self, headers: HeaderMap) -> None:
+        """This is the answer that the client gets; there is no other try."""
+        self._answered = True
+        self._replay = None
+        if self._try_alarm is not None:
+            self._try_alarm.cancel()
+            self._try_alarm = None
+        record = self._exchange.record
+        record.details = "via_upstream"
+        if record.connection.direction == "inbound":
+            # The app does not speak for the mesh, nor for this address: another protocol there would pass us by.
+            fields = headers.fields
+            kept = [field for field in fields if field[0] != b"alt-svc" and field[0][:10] != b"x-sidecar-"]
+            if len(kept) != len(fields):
+                headers.fields = kept
+        route = self._route
+        if route is not None and route.response_headers is not None:
+            route.response_headers.apply(headers)
+
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _start(self, head: RequestHeaders) -> None:
@@ -159,7 +179,7 @@ class Router:
         headers = head.headers
         route = exchange.route
         if headers.revision:
-            # Only plugins count changes here: the forwarding filter edits fields that no route looks at.
+            # Plugins did this: the filters of ours before them leave it at 0.
             refusal = check_request(headers)
             if refusal is not None:
                 raise ProxyError(ErrorKind.BAD_REQUEST, f"after plugins: {refusal.detail}", status=refusal.status)
@@ -185,8 +205,10 @@ class Router:
 
     def _on_whole_request(self) -> None:
         self._ends = True
+        if self._try_alarm is None and (self._stream is not None or self._waiting is not None):
+            self._watch_try()
         route = self._route
-        if route is not None and route.timeout:
+        if route is not None and route.timeout and not self._exchange.is_tunnel:
             self._deadline = self._last + route.timeout
             if self._alarm is not None:
                 self._watch()
@@ -202,8 +224,8 @@ class Router:
             headers.fields.append((b"x-sidecar-attempt", b"1", b"x-sidecar-attempt"))
         else:
             headers.set(b"x-sidecar-attempt", b"%d" % record.attempts)
-        if self._policy is not None and self._policy.per_try_timeout:
-            self._try_alarm = exchange.timers.call_later(self._policy.per_try_timeout, self._on_try_timeout)
+        if self._ends:
+            self._watch_try()
         opened = self._factory.port.open(self._upstream, self, record.attempts)
         if opened.is_open:
             self._attach(opened)  # type: ignore[arg-type]
@@ -247,10 +269,13 @@ class Router:
     # --- trying again ----------------------------------------------------------------------------------------
 
     def _may_retry(self, error: ProxyError) -> bool:
-        """Safe, wanted, and within the upstream's budget? A stale connection costs no budget: no app saw the request."""
+        """Safe, wanted, and in the upstream's budget? A stale connection costs none: no app saw the request."""
         if self._answered or self._replay is None:
             return False
-        attempts = self._exchange.record.attempts
+        record = self._exchange.record
+        if record.is_retry and error.retry is not Retry.REUSED:
+            return False
+        attempts = record.attempts
         if self._policy is not None:
             is_wanted = self._policy.allows_error(self._method, error, attempts)
         else:
@@ -261,10 +286,16 @@ class Router:
 
     def _drops(self, head: ResponseHeaders) -> bool:
         """True when the app's answer is given up for another try, which has begun then."""
-        status = head.headers.get(b":status") or b"0"
-        policy, attempts = self._policy, self._exchange.record.attempts
+        headers = head.headers
+        status = headers.get(b":status") or b"0"
+        policy, record = self._policy, self._exchange.record
         assert policy is not None
-        if self._replay is None or not policy.allows_status(self._method, int(status), attempts):
+        if self._replay is None or record.is_retry:
+            return False
+        if not policy.allows_status(self._method, int(status), record.attempts):
+            return False
+        # A sidecar there that says it is full means it (row R6).
+        if (headers.get(b"x-sidecar-error") or b"").startswith(b"overloaded"):
             return False
         if not self._factory.port.take_retry(self._upstream):
             return False
@@ -295,13 +326,19 @@ class Router:
             stream, self._stream = self._stream, None
             stream.reset(reason)
 
+    def _watch_try(self) -> None:
+        policy = self._policy
+        if policy is not None and policy.per_try_timeout and not self._answered:
+            self._try_alarm = self._exchange.timers.call_later(policy.per_try_timeout, self._on_try_timeout)
+
     def _on_try_timeout(self) -> None:
         self._try_alarm = None
-        if not self._answered:
-            self._give_up_try(ResetReason.TIMEOUT)
-            self.on_upstream_error(
-                ProxyError(ErrorKind.UPSTREAM_TIMEOUT, "per-try timeout", source=Source.UPSTREAM)
-            )
+        # While it waited for a connection nothing of the request went anywhere.
+        proof = Retry.UNPROCESSED if self._stream is None else Retry.NEVER
+        self._give_up_try(ResetReason.TIMEOUT)
+        self.on_upstream_error(
+            ProxyError(ErrorKind.UPSTREAM_TIMEOUT, "per-try timeout", source=Source.UPSTREAM, retry=proof)
+        )
 
     # --- time --------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 An edit never touches what frames a message or belongs to one hop (RFC 9110 section 7.6.1, RFC 9112 section 6), nor
 what routing has judged (``host``, pseudo-headers): a rule of a route must not be able to make two readers of one
-message disagree about it.
+message disagree about it. Nor does it touch ``x-sidecar-*``, in which the sidecars speak to each other.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def reason_against(name: str) -> str | None:
     lowered = name.lower()
     if lowered in PROTECTED or lowered.startswith(":"):
         return f"'{name}' belongs to framing or routing and cannot be edited"
+    if lowered.startswith("x-sidecar-"):
+        return f"'{name}' is what sidecars tell each other and cannot be edited"
     if not lowered or not _TOKEN.issuperset(lowered):
         return f"'{name}' is not a header name"
     return None

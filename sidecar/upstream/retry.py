@@ -108,7 +108,7 @@ class RetryPolicy:
             return self._on_refused
         if error.kind is ErrorKind.UPSTREAM_RESET:
             return self._on_reset
-        return error.kind is ErrorKind.UPSTREAM_TIMEOUT and 504 in self._statuses
+        return error.kind is ErrorKind.UPSTREAM_TIMEOUT and (self._on_reset or 504 in self._statuses)
 
 
 def _statuses(conditions: Collection[str]) -> frozenset[int]:
