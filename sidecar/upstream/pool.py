@@ -135,9 +135,12 @@ class PoolState(Generic[ConnectionT, WaiterT]):
     ) -> Serve[ConnectionT, WaiterT] | Wait | None:
         """One stream on ``connection`` is over. Not reusable: the caller closes it, it is forgotten here.
 
-        Returns who gets the room, DIAL when the caller should start a connection in its place, or None.
+        Returns who gets the room, DIAL when the caller should start a connection in its place, or None: nothing to do,
+        also for a connection that is gone already.
         """
-        leases = self._connections[connection]
+        leases = self._connections.get(connection)
+        if leases is None:
+            return None
         if not is_reusable:
             return self.on_closed(connection)
         leases.open -= 1
@@ -227,6 +230,12 @@ class PoolState(Generic[ConnectionT, WaiterT]):
         for leases in self._connections.values():
             leases.limit = 0
         return drained
+
+    def abandon(self) -> list[WaiterT]:
+        """Take out everybody who waits; the caller tells them."""
+        abandoned = list(self._waiting)
+        self._waiting.clear()
+        return abandoned
 
     # --- figures ---------------------------------------------------------------------------------------------
 
