@@ -55,6 +55,9 @@ class Codec(Protocol):
     is_lingering: bool
     """True when the peer may still be sending what nobody will read: give it time to read our answer."""
 
+    should_half_close: bool
+    """Client role: a tunnel's bytes have ended, and the peer learns it by the end of ours."""
+
     response_started: bool
     """Client role: a byte of the current answer has arrived."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, Phase, Status
-from sidecar.http.events import RequestHeaders, ResponseHeaders
+from sidecar.http.events import RequestHeaders
 from sidecar.http.semantics import is_forged
 
 MAX_ID: Final = 256
@@ -81,18 +81,11 @@ class ForwardingFilter(Filter):
         headers.revision = 0
         return CONTINUE
 
-    def on_response_headers(self, event: ResponseHeaders) -> Status:
-        """The app cannot say where else it is to be reached: that way would lead past us (RFC 7838)."""
-        if b"alt-svc" in event.headers:
-            event.headers.remove(b"alt-svc")
-        return CONTINUE
-
 
 class ForwardingFilterFactory:
-    """``appends_peer`` on inbound listeners."""
+    phases = frozenset({Phase.REQUEST_HEADERS})
 
     def __init__(self, random_bits: Callable[[int], int], appends_peer: bool) -> None:
-        self.phases = frozenset({Phase.REQUEST_HEADERS, *([Phase.RESPONSE_HEADERS] if appends_peer else [])})
         self._random_bits = random_bits
         self._appends_peer = appends_peer
 

@@ -54,6 +54,8 @@ class ClientStream:
             return True
         if type(event) is not RequestHeaders or event.end_stream:
             connection.flush()
+            if connection.codec.should_half_close:
+                connection.half_close()
         return connection.is_writable
 
     def flush(self) -> None:

@@ -76,6 +76,7 @@ class H1ClientCodec:
         "is_reading_paused",
         "response_started",
         "should_close",
+        "should_half_close",
         "should_reset",
     )
 
@@ -103,6 +104,7 @@ class H1ClientCodec:
         self.is_reading_paused = False
         self.should_close = False
         self.should_reset = False
+        self.should_half_close = False
         self.is_lingering = False
         self.response_started = False
 
@@ -198,6 +200,7 @@ class H1ClientCodec:
         elif data:
             raise LocalProtocolError("bytes for a tunnel that is not open")
         if end_stream:
+            self.should_half_close = self._out == Half.TUNNEL
             self._out = Half.DONE
 
     def _send_trailers(self, headers: HeaderMap) -> None:

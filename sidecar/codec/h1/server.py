@@ -83,6 +83,7 @@ class H1ServerCodec:
     )
 
     protocol = "h1"
+    should_half_close = False
 
     def __init__(self, limits: CodecLimits, scheme: bytes = b"http") -> None:
         self._limits = limits
