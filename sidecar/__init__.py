@@ -8,4 +8,5 @@ from sidecar.compiled import prefer_sources
 
 __version__ = "0.1.0"
 
-prefer_sources(os.environ)  # noqa: TID251 - before anything else is imported
+if os.environ.get("SIDECAR_PURE") == "1":  # noqa: TID251 - before anything else is imported
+    prefer_sources()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import os.path
 import sys
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
@@ -45,9 +45,9 @@ class SourceFinder:
         return None
 
 
-def prefer_sources(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Obey ``SIDECAR_PURE=1``; called before any other module of ours is imported."""
-    if environ.get("SIDECAR_PURE") == "1" and SourceFinder not in sys.meta_path:
+def prefer_sources() -> None:
+    """From now on import sources; to be called before any other module of ours is imported."""
+    if SourceFinder not in sys.meta_path:
         sys.meta_path.insert(0, SourceFinder)
 
 

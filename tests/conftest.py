@@ -11,7 +11,13 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sidecar.compiled import prefer_sources
 from tests.support.needs import FORBID, absence, skips_are_forbidden
+
+if os.environ.get("LOOM_COMPILED") != "1":
+    # In this process the sources run, which take fakes for what they stand for; the processes that tests start run
+    # what is compiled, and so does this one with LOOM_COMPILED=1 (docs/adr/0003-typed-modules.md).
+    prefer_sources()
 
 UNIT = Path(__file__).parent / "unit"
 EDGES = {"transport", "proxy", "admin", "runtime", "cli", "bootstrap", "scripts"}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import enum
 from typing import Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.errors import ProxyError
 from sidecar.exchange.ports import TimerPort
 from sidecar.http.events import (
@@ -123,6 +125,7 @@ class ExchangeView(Protocol):
         """Inside the data phase that ends a stream: trailers to be sent after it. None at any other time."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Filter:
     """Base of all filters: every phase does nothing and lets the event pass."""
 

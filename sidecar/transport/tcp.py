@@ -14,6 +14,8 @@ import termios
 from collections.abc import Callable
 from typing import Final, cast
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.address import Address
 
 WRITE_HIGH: Final = 65536
@@ -25,6 +27,7 @@ _ZERO: Final = bytes(4)
 NO_ADDRESS: Final = Address("", 0)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Connection:
     """Base of downstream and upstream connections.
 
