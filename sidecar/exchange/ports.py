@@ -29,6 +29,9 @@ class TimerPort(Protocol):
     def call_later(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
         """Run ``callback`` once after ``delay`` seconds."""
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` in a fresh stack, as soon as the loop turns."""
+
 
 class DownstreamPort(Protocol):
     """The peer that sent the request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.http.headers import HeaderMap
 from sidecar.wasm.abi import status as abi
@@ -44,17 +44,17 @@ class Context:
 
     __slots__ = ("done_pending", "id", "instance", "root")
 
+    facts: StreamFacts | None = None
+    """The exchange, when this is a stream."""
+    stream: StreamContext | None = None
+    """Itself, when this is a stream."""
+
     def __init__(self, instance: Instance, id: int, root: RootContext | None) -> None:
         self.instance = instance
         self.id = id
         self.root = root
         self.done_pending = False
         """``proxy_on_done`` said "not yet": ``proxy_done`` is awaited."""
-
-    @property
-    def stream(self) -> StreamContext | None:
-        """Itself when it is a stream."""
-        return None
 
     def forget(self) -> None:
         """Drop what may refer back; the id is dead."""
@@ -63,7 +63,7 @@ class Context:
 class RootContext(Context):
     """The plugin itself: timers and callouts belong to it."""
 
-    __slots__ = ("calls", "tick", "tick_period")
+    __slots__ = ("tick", "tick_period")
 
     def __init__(self, instance: Instance, id: int) -> None:
         super().__init__(instance, id, None)
@@ -91,19 +91,20 @@ class StreamContext(Context):
         "facts",
         "held_in",
         "phase",
-        "properties",
-        "replies",
+        "replied",
         "reply",
         "wanted",
     )
 
-    def __init__(self, instance: Instance, id: int, root: RootContext, bridge: StreamBridge, facts: StreamFacts) -> None:
+    def __init__(
+        self, instance: Instance, id: int, root: RootContext, bridge: StreamBridge, facts: StreamFacts
+    ) -> None:
         self.instance = instance
         self.id = id
         self.root = root
         self.done_pending = False
         self.bridge = bridge
-        self.facts = facts
+        self.facts: StreamFacts = facts
         self.phase = abi.IDLE
         self.held_in = abi.IDLE
         """The trailers phase in which it paused, if it did."""
@@ -112,61 +113,56 @@ class StreamContext(Context):
         self.end_of_stream = False
         self.wanted = 0
         self.reply: Reply | None = None
-        self.replies = 0
+        self.replied = False
         self.calls_in_flight = 0
-        self.properties: dict[bytes, bytes] | None = None
 
     @property
-    def stream(self) -> StreamContext | None:
+    def stream(self) -> StreamContext:  # type: ignore[override]
         return self
 
     # --- the host calls into the guest -----------------------------------------------------------------------
 
     def on_request_headers(self, count: int, end_of_stream: bool) -> int:
-        instance = self.instance
         self.phase = abi.ON_REQUEST_HEADERS
-        call = instance.request_headers
-        return instance.run(call, self, (self.id, count, end_of_stream), "on_request_headers") if call else 0
+        instance = self.instance
+        return instance.run(instance.request_headers, self, (self.id, count, end_of_stream), abi.ON_REQUEST_HEADERS)
 
     def on_response_headers(self, count: int, end_of_stream: bool) -> int:
-        instance = self.instance
         self.phase = abi.ON_RESPONSE_HEADERS
-        call = instance.response_headers
-        return instance.run(call, self, (self.id, count, end_of_stream), "on_response_headers") if call else 0
+        instance = self.instance
+        return instance.run(instance.response_headers, self, (self.id, count, end_of_stream), abi.ON_RESPONSE_HEADERS)
 
     def on_request_body(self, data: bytes, end_of_stream: bool) -> int:
         """Afterwards ``body`` holds the bytes to go on with; ``body_changed`` says whether they are others."""
-        return self._on_body(self.instance.request_body, abi.ON_REQUEST_BODY, "on_request_body", data, end_of_stream)
+        return self._on_body(self.instance.request_body, abi.ON_REQUEST_BODY, data, end_of_stream)
 
     def on_response_body(self, data: bytes, end_of_stream: bool) -> int:
-        return self._on_body(self.instance.response_body, abi.ON_RESPONSE_BODY, "on_response_body", data, end_of_stream)
+        """As :meth:`on_request_body`."""
+        return self._on_body(self.instance.response_body, abi.ON_RESPONSE_BODY, data, end_of_stream)
 
-    def _on_body(
-        self, call: Callable[..., int] | None, phase: int, name: str, data: bytes, end_of_stream: bool
-    ) -> int:
-        if call is None:
-            return 0
+    def _on_body(self, call: Callable[..., Any] | None, phase: int, data: bytes, end_of_stream: bool) -> int:
         self.phase = phase
         self.body = data
         self.body_changed = False
         self.end_of_stream = end_of_stream
-        return self.instance.run(call, self, (self.id, len(data), end_of_stream), name)
+        return self.instance.run(call, self, (self.id, len(data), end_of_stream), phase)
 
     def on_request_trailers(self, count: int) -> int:
-        self.phase = abi.ON_REQUEST_TRAILERS
-        call = self.instance.request_trailers
-        return self.instance.run(call, self, (self.id, count), "on_request_trailers") if call else 0
+        return self._on_trailers(self.instance.request_trailers, abi.ON_REQUEST_TRAILERS, count)
 
     def on_response_trailers(self, count: int) -> int:
-        self.phase = abi.ON_RESPONSE_TRAILERS
-        call = self.instance.response_trailers
-        return self.instance.run(call, self, (self.id, count), "on_response_trailers") if call else 0
+        return self._on_trailers(self.instance.response_trailers, abi.ON_RESPONSE_TRAILERS, count)
+
+    def _on_trailers(self, call: Callable[..., Any] | None, phase: int, count: int) -> int:
+        self.phase = phase
+        result = self.instance.run(call, self, (self.id, count), phase)
+        self.held_in = phase if result > 0 else abi.IDLE
+        return result
 
     def on_log(self) -> None:
+        """The exchange is over: whatever is asked for now has no effect."""
         self.phase = abi.ON_LOG
-        call = self.instance.log
-        if call:
-            self.instance.run(call, self, (self.id,), "on_log")
+        self.instance.run(self.instance.log, self, (self.id,), abi.ON_LOG)
         self.wanted = 0
         self.reply = None
 
@@ -191,35 +187,37 @@ class StreamContext(Context):
     def writable_map(self, map_id: int) -> HeaderMap | None:
         """The map when a change to it can still have an effect; None otherwise."""
         phase = self.phase
-        if phase >= abi.ON_LOG:
-            return None
         facts = self.facts
+        if phase >= abi.ON_LOG or facts.is_over:
+            return None
         if map_id == abi.REQUEST_HEADERS:
-            if phase == abi.ON_REQUEST_HEADERS or self.bridge.is_headers_writable(REQUEST):
-                return facts.request_headers
-            return None
+            return facts.request_headers if self.bridge.is_headers_writable(REQUEST) else None
         if map_id == abi.RESPONSE_HEADERS:
-            if phase == abi.ON_RESPONSE_HEADERS or self.bridge.is_headers_writable(RESPONSE):
-                return facts.response_headers
-            return None
+            return facts.response_headers if self.bridge.is_headers_writable(RESPONSE) else None
         is_request = map_id == abi.REQUEST_TRAILERS
+        is_running = self.instance.current is self
         own_phase = abi.ON_REQUEST_TRAILERS if is_request else abi.ON_RESPONSE_TRAILERS
-        if own_phase in (phase, self.held_in):
+        if own_phase == self.held_in or (is_running and own_phase == phase):
             return facts.request_trailers if is_request else facts.response_trailers
-        if self.end_of_stream and phase == (abi.ON_REQUEST_BODY if is_request else abi.ON_RESPONSE_BODY):
+        if is_running and self.end_of_stream and phase == (abi.ON_REQUEST_BODY if is_request else abi.ON_RESPONSE_BODY):
             return self.bridge.create_trailers(REQUEST if is_request else RESPONSE)
         return None
 
+    def is_in_body(self, direction: int) -> bool:
+        """True while the callback that runs was given a piece of that body."""
+        phase = abi.ON_RESPONSE_BODY if direction else abi.ON_REQUEST_BODY
+        return self.phase == phase and self.instance.current is self
+
     def buffer(self, direction: int) -> bytes:
         """The body bytes this plugin can see now."""
-        if self.phase == (abi.ON_RESPONSE_BODY if direction else abi.ON_REQUEST_BODY):
+        if self.is_in_body(direction):
             return self.body
         held = self.bridge.held_body(direction)
         return b"" if held is None else held
 
     def set_buffer(self, direction: int, data: bytes) -> bool:
         """False when there is no body to change now."""
-        if self.phase == (abi.ON_RESPONSE_BODY if direction else abi.ON_REQUEST_BODY):
+        if self.is_in_body(direction):
             self.body = data
             self.body_changed = True
             return True
@@ -228,9 +226,13 @@ class StreamContext(Context):
     def want(self, what: int) -> None:
         """Note what the guest asked for; it happens once the guest has returned."""
         self.wanted |= what
-        instance = self.instance
-        if self is not instance.current and self not in instance.touched:
-            instance.touched.append(self)
+        if self is not self.instance.current:
+            self.want_soon()
+
+    def want_soon(self) -> None:
+        """Leave what is noted to the event loop."""
+        if self not in self.instance.touched:
+            self.instance.touched.append(self)
 
     def settle(self) -> None:
         """Do what was asked, from the event loop."""
@@ -240,7 +242,7 @@ class StreamContext(Context):
             return
         if wanted & CLOSE:
             self.bridge.close()
-        elif wanted & REPLY and reply is not None:
+        elif reply is not None:
             self.bridge.local_reply(*reply)
         else:
             if wanted & RESUME_REQUEST:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
-from sidecar.wasm.abi.status import BAD_ARGUMENT, COUNTER, GAUGE, HISTOGRAM, INTERNAL_FAILURE, NOT_FOUND, OK
+from sidecar.wasm.abi.status import BAD_ARGUMENT, COUNTER, GAUGE, HISTOGRAM, INTERNAL_FAILURE, OK
 
 MAX_PER_PLUGIN: Final = 100
 MAX_NAME: Final = 256
@@ -60,60 +60,31 @@ class CustomMetric:
 
 
 class CustomMetrics:
-    """All plugin-defined metrics of a process. Ids are handed out per definition and carry the kind, as in Envoy."""
+    """All plugin-defined metrics of a process, by name. Instances hand out ids of their own."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, CustomMetric] = {}
-        self._by_id: dict[tuple[str, int], CustomMetric] = {}
-        self._next: dict[str, int] = {}
         self._per_plugin: dict[str, set[str]] = {}
 
-    def define(self, plugin: str, kind: int, name: bytes) -> tuple[int, int]:
-        """ABI status, and the id when it is Ok.
+    def define(self, plugin: str, kind: int, name: bytes) -> CustomMetric | int:
+        """The metric, or an ABI status.
 
         BadArgument for a type that does not exist or a name already taken by another type; InternalFailure beyond
         the limit per plugin.
         """
         if kind not in KINDS or not name or len(name) > MAX_NAME:
-            return BAD_ARGUMENT, 0
+            return BAD_ARGUMENT
         text = PREFIX + _NOT_PROMETHEUS.sub("_", name.decode("utf-8", "replace"))
         metric = self._by_name.get(text)
         if metric is not None and metric.kind != kind:
-            return BAD_ARGUMENT, 0
+            return BAD_ARGUMENT
         owned = self._per_plugin.setdefault(plugin, set())
-        number = self._next.get(plugin, 0) + 1
-        if (text not in owned and len(owned) >= MAX_PER_PLUGIN) or number > 100 * MAX_PER_PLUGIN:
-            return INTERNAL_FAILURE, 0
+        if text not in owned and len(owned) >= MAX_PER_PLUGIN:
+            return INTERNAL_FAILURE
         if metric is None:
             metric = self._by_name[text] = CustomMetric(kind, text)
         owned.add(text)
-        self._next[plugin] = number
-        metric_id = number * 4 + kind
-        self._by_id[plugin, metric_id] = metric
-        return OK, metric_id
-
-    def increment(self, plugin: str, metric_id: int, delta: int) -> int:
-        metric = self._by_id.get((plugin, metric_id))
-        return metric.increment(delta) if metric is not None else NOT_FOUND
-
-    def record(self, plugin: str, metric_id: int, value: int) -> int:
-        metric = self._by_id.get((plugin, metric_id))
-        return metric.record(value) if metric is not None else NOT_FOUND
-
-    def get(self, plugin: str, metric_id: int) -> tuple[int, int]:
-        """ABI status and value."""
-        metric = self._by_id.get((plugin, metric_id))
-        if metric is None:
-            return NOT_FOUND, 0
-        if metric.kind == HISTOGRAM:
-            return BAD_ARGUMENT, 0
-        return OK, metric.value
-
-    def forget_ids(self, plugin: str) -> None:
-        """A new instance of ``plugin`` starts: its ids begin anew, the values stay."""
-        self._next.pop(plugin, None)
-        for key in [key for key in self._by_id if key[0] == plugin]:
-            del self._by_id[key]
+        return metric
 
     def collect(self) -> Iterator[CustomMetric]:
         """Every metric, for exposition."""

@@ -54,6 +54,8 @@ class PluginSettings:
     allow_upstreams: frozenset[str] | None = None
     phases: frozenset[str] | None = None
     """Phases by the names of the configuration; None is every phase that the module exports."""
+    pause_timeout: float = 60.0
+    """Longest that a paused exchange waits for any progress: then it ends as after a ``timeout``."""
     node: NodeInfo = NodeInfo()
     direction: int = 0
     """``listener_direction`` seen by a root context: 0 unspecified, 1 inbound, 2 outbound."""

@@ -64,6 +64,7 @@ GAUGE: Final = 1
 HISTOGRAM: Final = 2
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "error", "critical")
+LAST_LOG_LEVEL: Final = 5
 
 # Where a stream context stands; not of the ABI, but what the access rules are written in.
 IDLE: Final = 0
@@ -75,3 +76,16 @@ ON_RESPONSE_BODY: Final = 5
 ON_RESPONSE_TRAILERS: Final = 6
 ON_LOG: Final = 7
 ON_DONE: Final = 8
+
+PHASE_NAMES: Final = (
+    "",
+    "on_request_headers",
+    "on_request_body",
+    "on_request_trailers",
+    "on_response_headers",
+    "on_response_body",
+    "on_response_trailers",
+    "on_log",
+    "on_done",
+)
+"""The same by the names of configuration, metrics and log."""
