@@ -95,7 +95,13 @@ def _which(tool: str) -> str | None:
     return shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
+def _tool(name: str, package: str) -> Callable[[], str]:
+    return lambda: "" if _which(name) else f"needs {name} (Debian's {package})"
+
+
 PROBES: dict[str, Callable[[], str]] = {
+    "curl": _tool("curl", "curl"),
+    "wrk": _tool("wrk", "wrk"),
     "root": _root,
     "netns": _netns,
     "engine": _engine,
