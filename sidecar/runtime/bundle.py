@@ -7,7 +7,6 @@ configuration, and a worker that has to be replaced gets what its siblings run a
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from sidecar.config.load import in_order, load
-from sidecar.config.model import Config, Plugin
+from sidecar.config.model import Config
 from sidecar.errors import ConfigError, Problem
 
 MAX_MODULE: Final = 32 << 20
@@ -47,7 +46,6 @@ def read_bundle(files: Sequence[str], environ: Mapping[str, str]) -> Bundle:
     for plugin in config.plugins:
         try:
             modules[plugin.path] = modules.get(plugin.path) or read_module(plugin.path)
-            check_pin(plugin, modules[plugin.path])
         except OSError as error:
             if plugin.on_failure.get("load") != "open":
                 problems.append(problem_of(config, plugin.line, f"plugins.{plugin.name}", str(error)))
@@ -74,14 +72,6 @@ def read_module(path: str) -> bytes:
             return file.read(MAX_MODULE + 1)
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror}" if error.strerror else str(error)) from None
-
-
-def check_pin(plugin: Plugin, code: bytes) -> None:
-    """Raises OSError when other bytes are there than the configuration pins."""
-    if plugin.sha256:
-        digest = hashlib.sha256(code).hexdigest()
-        if digest != plugin.sha256.lower():
-            raise OSError(f"{plugin.path} has sha256 {digest}, not the pinned {plugin.sha256}")
 
 
 def watched_paths(bundle: Bundle | None, files: Sequence[str]) -> list[Path]:

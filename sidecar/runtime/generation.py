@@ -86,6 +86,7 @@ class Generation:
 
     async def close(self, living: Sequence[Generation]) -> None:
         """No exchange of it is left; what a generation among ``living`` uses too stays."""
+        self.plugins.retire()  # each plugin is told that it ends
         self.plugins.close()
         if not living:
             self.pools.close()

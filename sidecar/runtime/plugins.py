@@ -162,6 +162,9 @@ def _start(
     if module is None or isinstance(module, str):
         process.registry.error(plugin.name, "load")
         return module or f"{plugin.path} could not be read"
+    if plugin.sha256 and plugin.sha256.lower() != module.digest:
+        process.registry.error(plugin.name, "load")
+        return f"{plugin.path} has sha256 {module.digest}, not the pinned {plugin.sha256}"
     services = Services(
         timers=process.timers,
         calls=calls,
