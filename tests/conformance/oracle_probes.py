@@ -318,6 +318,8 @@ def body_probes() -> Iterator[Probe]:
         .on(ON_REQUEST_BODY, AtEnd(call("proxy_set_tick_period_milliseconds", 50), Return(1)))
         .on("proxy_on_tick", call("proxy_set_tick_period_milliseconds", 0), call(EFFECTIVE, STREAM), call(CONTINUE, 0)),
         (POST,),
+        differs="a pause in the last callback of a body holds it until it is continued",
+        ours=("log",),
     )
 
 
@@ -336,6 +338,8 @@ def reply_probes() -> Iterator[Probe]:
         "reply-in-request-body",
         Guest().on(ON_REQUEST_BODY, reply(400, b"bad body"), result=1),
         (POST,),
+        differs="a head with a declared length waits for the first bytes of a body that a plugin may change",
+        ours=("app",),
     )
     yield Probe(
         "reply-in-response-headers",
@@ -432,7 +436,7 @@ def property_probes() -> Iterator[Probe]:
     ]  # fmt: skip
     sizes = [
         ("source", "address"), ("source", "port"), ("destination", "port"), ("connection", "mtls"),
-        ("request", "time"), ("request", "duration"), ("response", "code"), ("listener_direction",),
+        ("request", "time"), ("request", "duration"), ("response", "code"),
         ("connection", "id"), ("upstream", "address"),
     ]  # fmt: skip
     asked = Ask(headers=(("x-a", "1"), ("user-agent", "probe"), ("referer", "http://r/")))
@@ -494,9 +498,9 @@ def shared_probes() -> Iterator[Probe]:
             call(define, 1, b"probe_gauge", WORD, label="gauge"),
             call(define, 2, b"probe_histogram", WORD, label="histogram"),
             call(define, 7, b"probe_bad", WORD, label="no such kind"),
-            call("proxy_increment_metric", 4242, 1, label="increment unknown"),
-            call("proxy_record_metric", 4242, 1, label="record unknown"),
-            call(metric_get, 4242, LONG, label="get unknown"),
+            call("proxy_increment_metric", 4240, 1, label="increment unknown"),
+            call("proxy_record_metric", 4240, 1, label="record unknown"),
+            call(metric_get, 4240, LONG, label="get unknown"),
         ),
     )
 
@@ -563,7 +567,7 @@ def abuse_probes() -> Iterator[Probe]:
             call(GET, REQUEST_HEADERS, b"x-a", far, far, label="slots outside"),
             call(ADD, REQUEST_HEADERS, b"x-b", far, 10, label="value outside"),
             call("proxy_log", 2, far, 10, label="log outside"),
-            call(BUFFER, PLUGIN_CONFIGURATION, 0, 10, far, far, label="buffer slots outside"),
+            call(BUFFER, VM_CONFIGURATION, 0, 10, far, far, label="buffer slots outside"),
             call(PROPERTY, far, 5, OUT, label="path outside"),
         ),
         (Ask(headers=HEADERS),),

@@ -112,8 +112,9 @@ def ask(port: int, path: str, what: Ask) -> tuple[int, list[tuple[str, str]], by
     """One request on a connection of its own; status 0 when it was cut, -1 when nothing came."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
-        client.putrequest(what.method, path, skip_host=any(name == "host" for name, _ in what.headers),
-                          skip_accept_encoding=True)  # fmt: skip
+        client.putrequest(what.method, path, skip_host=True, skip_accept_encoding=True)
+        if not any(name == "host" for name, _ in what.headers):
+            client.putheader("host", "probe.example")
         for name, value in what.headers:
             client.putheader(name, value)
         if what.chunks:
