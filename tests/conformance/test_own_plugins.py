@@ -21,7 +21,7 @@ from bench.processes import Process, free_port
 from tests.support.needs import needs
 
 DIST = Path(__file__).parents[2] / "plugins" / "dist"
-HOSTS = [pytest.param("envoy", marks=needs("envoy"))]
+HOSTS = [pytest.param("envoy", marks=needs("envoy")), "sidecar"]
 
 
 @dataclass
