@@ -96,8 +96,7 @@ class EndpointPool:
                 connection = outcome.connection
                 if connection.is_lost or connection.codec.should_close:
                     # Its end is known and not yet told: it is no connection any more.
-                    self._state.on_closed(connection)
-                    connection.close()
+                    self._close(connection)
                     continue
                 stream: ClientStream = connection.open_stream(handler)
                 return stream
@@ -119,7 +118,7 @@ class EndpointPool:
     def on_stream_end(self, connection: UpstreamConnection, stream: ClientStream, is_ok: bool) -> None:
         """A stream has ended; an intact connection serves the next request or goes idle."""
         now = self._timers.now()
-        self._upstream.end(self._index, now, now - stream.started, is_ok)
+        self._upstream.end(self._index, now, stream.latency if stream.latency >= 0.0 else now - stream.started, is_ok)
         self._release(connection, is_reusable=is_ok and not connection.codec.should_close and not connection.is_lost)
 
     def _release(self, connection: UpstreamConnection, *, is_reusable: bool) -> None:
@@ -147,15 +146,29 @@ class EndpointPool:
         if not connection.is_lost and not connection.codec.should_close:
             handler.on_upstream_open(connection.open_stream(handler))
             return
+        was_used = connection.served > 0
         self._close(connection)
+        if not was_used:
+            # A dial again for every dial that is cut at once would never end: that is for the retry rules to decide.
+            self._refuse(handler, self._no_connection("closed at once"))
+            return
         try:
-            opened = self.open(handler, fresh=False)
+            opened = self.open(handler, fresh=True)
         except ProxyError as error:
-            self._upstream.end(self._index, self._timers.now(), 0.0, False)
-            handler.on_upstream_error(error)
+            self._refuse(handler, error)
             return
         if isinstance(opened, ClientStream):
             handler.on_upstream_open(opened)
+
+    def _refuse(self, handler: UpstreamHandler, error: ProxyError) -> None:
+        """A request that waited gets no connection."""
+        self._upstream.end(self._index, self._timers.now(), 0.0, False)
+        handler.on_upstream_error(error)
+
+    def _no_connection(self, failure: str, retry: Retry = Retry.UNPROCESSED) -> ProxyError:
+        return ProxyError(
+            ErrorKind.UPSTREAM_CONNECT, f"{self.endpoint}: {failure}", source=Source.UPSTREAM, retry=retry
+        )
 
     # --- connections -------------------------------------------------------------------------------------------
 
@@ -174,25 +187,30 @@ class EndpointPool:
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
-    def _make_connection(self) -> Any:
-        """Untyped, since a :class:`~sidecar.transport.tcp.Connection` is an asyncio.Protocol by its methods alone."""
-        return UpstreamConnection(self._make_codec(), self, self._report_bug)
-
     async def _connect(self) -> None:
         """One dial, to its end: a connection for whoever waits, or the news for those who waited in vain."""
         failure = ""
-        connection: UpstreamConnection | None = None
+        connection = UpstreamConnection(self._make_codec(), self, self._report_bug)
+        # Untyped, since a Connection is an asyncio.Protocol by its methods alone.
+        factory: Any = lambda: connection  # noqa: E731
         try:
             async with asyncio.timeout(self._connect_timeout):
-                made: Any = await asyncio.get_running_loop().create_connection(
-                    self._make_connection, *self.endpoint
-                )
-                connection = made[1]
+                await asyncio.get_running_loop().create_connection(factory, *self.endpoint)
         except TimeoutError:
             failure = "connect timeout"
-        except OSError as error:
-            failure = error.strerror or str(error)
-        if connection is None:
+        except asyncio.CancelledError:
+            connection.abort()
+            for handler in self._state.on_dial_failed().waiters:
+                self._refuse(handler, self._no_connection("pool closed", Retry.NEVER))
+            raise
+        except (OSError, ValueError) as error:
+            # ValueError: a name that no resolver can be asked for.
+            failure = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if not failure and connection.is_lost:
+            failure = "closed at once"
+        if failure:
+            # It may stand already when the deadline comes: nobody would ever close it.
+            connection.abort()
             self._on_dial_failed(failure)
             return
         self.connections.add(connection)
@@ -210,15 +228,7 @@ class EndpointPool:
         if failed.redial:
             self._dial()
         for handler in failed.waiters:
-            self._upstream.end(self._index, now, 0.0, False)
-            handler.on_upstream_error(
-                ProxyError(
-                    ErrorKind.UPSTREAM_CONNECT,
-                    f"{self.endpoint}: {failure}",
-                    source=Source.UPSTREAM,
-                    retry=Retry.UNPROCESSED,
-                )
-            )
+            self._refuse(handler, self._no_connection(failure))
 
     def _watch_idle(self) -> None:
         if not self._is_sweeping and self._state.idle_count:
@@ -246,6 +256,8 @@ class EndpointPool:
             task.cancel()
         for connection in tuple(self.connections):
             connection.abort()
+        for handler in self._state.abandon():
+            self._refuse(handler, self._no_connection("pool closed", Retry.NEVER))
 
     def describe(self) -> dict[str, object]:
         return {

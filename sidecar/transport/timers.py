@@ -1,8 +1,9 @@
 """Alarms by the thousand: a wheel of coarse buckets on one event-loop timer.
 
 A request sets two or three deadlines and meets almost none of them, so setting and cancelling must cost next
-to nothing. An alarm here is an entry in a set, and cancelling takes it out. Alarms fire up to one tick late,
-never early.
+to nothing. An alarm here is an entry in a set, and cancelling takes it out. Alarms never fire early, and late by at
+most a tick or one part in 128 of their delay: buckets far away are wide, so that minutes ahead there are hundreds
+of them and not thousands. Those of one bucket fire in any order.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 TICK: Final = 0.02
 """Seconds per bucket: finer than any timeout a user sets, coarse enough to cost nothing."""
+_FAR: Final = 256 * TICK
 
 
 class Alarm:
@@ -43,8 +45,11 @@ class TimerWheel:
         self.unix_nanos: Callable[[], int] = time.time_ns
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Alarm:
-        """Run ``callback`` once, ``delay`` seconds from now or up to a tick later."""
+        """Run ``callback`` once, ``delay`` seconds from now or a little later."""
         slot = int((self.now() + delay) / TICK) + 1
+        if delay >= _FAR:
+            shift = int(delay / TICK).bit_length() - 8
+            slot = ((slot >> shift) + 1) << shift
         bucket = self._buckets.get(slot)
         if bucket is None:
             bucket = self._buckets[slot] = set()
@@ -74,10 +79,18 @@ class TimerWheel:
     def _turn(self) -> None:
         self._handle = None
         due = int(self.now() / TICK)
-        for slot in sorted(slot for slot in self._buckets if slot <= due):
-            for alarm in tuple(self._buckets.pop(slot)):
-                callback, alarm.callback = alarm.callback, None
-                if callback is not None:
-                    callback()
-        if self._buckets and self._handle is None:
-            self._arm(min(self._buckets))
+        try:
+            for slot in sorted(slot for slot in self._buckets if slot <= due):
+                bucket = self._buckets.get(slot)
+                while bucket:
+                    alarm = bucket.pop()
+                    callback, alarm.callback = alarm.callback, None
+                    if callback is not None:
+                        callback()
+                self._buckets.pop(slot, None)
+        finally:
+            # A callback that raises is the loop's to report; the alarms behind it still go off. One that set an alarm
+            # has armed for that one alone.
+            nearest = min(self._buckets, default=-1)
+            if nearest >= 0 and (self._handle is None or nearest < self._next):
+                self._arm(nearest)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class ClientStream:
     """One attempt; implements :class:`sidecar.exchange.ports.UpstreamStream`."""
 
-    __slots__ = ("address", "connection", "handler", "is_reused", "local_address", "started", "stream_id")
+    __slots__ = ("address", "connection", "handler", "is_reused", "latency", "local_address", "started", "stream_id")
 
     is_open = True
 
@@ -43,6 +43,9 @@ class ClientStream:
         self.address = connection.address
         self.local_address = connection.local_address
         self.started = time.monotonic()
+        self.latency = -1.0
+        """Seconds to the head of the answer, negative before: how long a body or a tunnel lasts says nothing about
+        the endpoint."""
 
     def send(self, event: RequestEvent) -> bool:
         connection = self.connection
@@ -100,10 +103,12 @@ class UpstreamConnection(Connection):
         self.local_address = str(self.local)
 
     def on_bytes(self, data: bytes) -> None:
-        self._dispatch(self.codec.receive(data, time.monotonic()))
+        now = time.monotonic()
+        self._dispatch(self.codec.receive(data, now), now)
 
     def on_eof(self) -> None:
-        self._dispatch(self.codec.receive_eof(time.monotonic()))
+        now = time.monotonic()
+        self._dispatch(self.codec.receive_eof(now), now)
         if not self.streams:
             self.close()
 
@@ -113,7 +118,8 @@ class UpstreamConnection(Connection):
 
     def on_lost(self) -> None:
         if self.streams:
-            self._dispatch(self.codec.receive_eof(time.monotonic()))
+            now = time.monotonic()
+            self._dispatch(self.codec.receive_eof(now), now)
         for stream in tuple(self.streams.values()):
             self.fail_stream(stream, self._gone(stream, "connection lost"))
         self.pool.on_connection_lost(self)
@@ -135,7 +141,7 @@ class UpstreamConnection(Connection):
             self.abort()
         stream.handler.on_upstream_error(error)
 
-    def _dispatch(self, events: list[StreamEvent]) -> None:
+    def _dispatch(self, events: list[StreamEvent], now: float) -> None:
         last: ClientStream | None = None
         for event in events:
             stream = self.streams.get(event.stream_id)
@@ -145,6 +151,8 @@ class UpstreamConnection(Connection):
                 continue
             last = stream
             kind = type(event)
+            if stream.latency < 0.0:
+                stream.latency = now - stream.started
             if kind is Violation:
                 self._poison(stream, event)  # type: ignore[arg-type]
             elif kind is Reset:
