@@ -78,7 +78,11 @@ class TimerWheel:
 
     def _turn(self) -> None:
         self._handle = None
-        due = int(self.now() / TICK)
+        now = self.now()
+        due = int(now / TICK)
+        # The quotient may fall short of a whole number that it is meant to be.
+        if (due + 1) * TICK <= now:
+            due += 1
         try:
             for slot in sorted(slot for slot in self._buckets if slot <= due):
                 bucket = self._buckets.get(slot)
