@@ -10,6 +10,9 @@ A paused filter has a :class:`Hold` at its position:
 * paused in its head phase with delivery, or in its data phase, it *collects*: the bytes have been taken from
   the sender (and are credited), bounded by the filter's ``max_body`` and by the process-wide hold budget.
 
+A filter never sees more than its ``max_body`` at once: a larger piece comes to it in several. So a body that is too
+large to be held is too large however it was cut on its way here.
+
 ``content-length`` is put right here, too. When a filter of this direction may change the body, a head that
 declares a length waits for the first body bytes: if those are all, the length is set from them, else the
 length is dropped and the codec frames the message by itself. So a plugin never has to touch the length.
@@ -166,7 +169,11 @@ class Flow:
             return
         filters = self.filters
         for position in self.datas:
-            status = getattr(filters[position], self.data_name)(event)
+            owner = filters[position]
+            if len(event.data) > owner.max_body:
+                self._data_slowly(event, position)
+                return
+            status = getattr(owner, self.data_name)(event)
             if self.stopped:
                 return
             if status != CONTINUE:
@@ -239,10 +246,6 @@ class Flow:
         self.queued = 0
         self._account(-self.held_bytes)
 
-    def is_blocked(self) -> bool:
-        """True while bytes wait that have not been taken from their sender."""
-        return self.queued > 0
-
     def is_head_behind(self, by: Filter) -> bool:
         """True while the head has not gone past ``by``."""
         position = self._position(by)
@@ -266,9 +269,20 @@ class Flow:
                 return
             if position not in self.datas or position in self.unwatched:
                 continue
+            owner = self.filters[position]
+            kept = len(hold.data) if hold is not None else 0
+            if 0 < owner.max_body < kept + len(event.data):
+                if hold is not None and kept:
+                    hold.data += event.data
+                    hold.end_stream = event.end_stream
+                    self._account(len(event.data))
+                    self._overflow(position, hold)
+                else:
+                    self._data_in_pieces(event, position, owner.max_body)
+                return
             if hold is not None and not hold.newest_only:
                 event.data = hold.data + event.data
-            status = getattr(self.filters[position], self.data_name)(event)
+            status = getattr(owner, self.data_name)(event)
             if self.stopped:
                 return
             if status != CONTINUE:
@@ -286,9 +300,16 @@ class Flow:
                 return
         self._emit_data(event)
 
+    def _data_in_pieces(self, event: Any, position: int, size: int) -> None:
+        data = event.data
+        last = (len(data) - 1) // size * size
+        for at in range(0, len(data), size):
+            self._data_slowly(self.make_data(data[at : at + size], event.end_stream and at == last), position)
+            if self.stopped:
+                return
+
     def _collect(self, position: int, hold: Hold, event: Any, status: int) -> None:
         """Keep ``event`` for the filter at ``position``, within its limit."""
-        owner = self.filters[position]
         before = len(hold.data)
         if status == DISCARD:
             hold.data = b""
@@ -302,14 +323,18 @@ class Flow:
         hold.end_stream = event.end_stream
         self.holds[position] = hold
         self._account(len(hold.data) - before)
-        if len(hold.data) > owner.max_body:
-            if not owner.overflow_streams:
-                self.on_overflow(self._too_large())
-                return
-            self.unwatched.add(position)
-            self._release(position, hold)
+        if len(hold.data) > self.filters[position].max_body:
+            self._overflow(position, hold)
         elif self.budget.used > self.budget.limit:
             self.on_overflow(ProxyError(ErrorKind.OVERLOADED, "held bodies", limit="hold_budget"))
+
+    def _overflow(self, position: int, hold: Hold) -> None:
+        """More than the filter may hold: the end of the exchange, or from here on past the filter."""
+        if not self.filters[position].overflow_streams:
+            self.on_overflow(self._too_large())
+            return
+        self.unwatched.add(position)
+        self._release(position, hold)
 
     def _too_large(self) -> ProxyError:
         if self.direction is Direction.REQUEST:

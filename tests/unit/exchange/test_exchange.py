@@ -180,6 +180,35 @@ def test_overflow_may_stream_instead() -> None:
     assert "a.request_data(789,1)" not in stage.seen
 
 
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 100])
+@pytest.mark.parametrize(("size", "is_refused"), [(3, False), (4, False), (5, True), (12, True)])
+def test_B1_limit_of_a_held_body_does_not_depend_on_how_it_was_cut(cut: int, size: int, is_refused: bool) -> None:
+    stage = Stage({"a": {"request_data": pause_until_end}})
+    stage.filters["a"].max_body = 4
+    stage.request(end=False)
+    body = b"123456789abc"[:size]
+    for at in range(0, size, cut):
+        stage.data(body[at : at + cut], end=at + cut >= size)
+    if is_refused:
+        assert stage.downstream.status == 413
+        assert stage.terminal.body == b""
+    else:
+        assert stage.terminal.body == body
+    assert stage.budget.used == 0
+
+
+def test_piece_larger_than_the_limit_streams_through_a_filter_that_holds_nothing() -> None:
+    stage = Stage({"a": {}, "b": {}})
+    stage.filters["a"].max_body = 4
+    stage.request(end=False)
+    stage.data(b"123456789", end=True)
+    assert stage.terminal.body == b"123456789"
+    assert [each for each in stage.seen if each.startswith("a.request_data")] == [
+        "a.request_data(1234,0)", "a.request_data(5678,0)", "a.request_data(9,1)",
+    ]  # fmt: skip
+    assert stage.terminal.events[-1].end_stream
+
+
 def test_B2_hold_budget_refuses_with_overloaded() -> None:
     stage = Stage({"a": {"request_data": pause}}, budget=5)
     stage.request(end=False)
