@@ -106,3 +106,45 @@ class FakeTarget:
 
     async def commit(self) -> None:
         self.steps.append("commit")
+
+
+class TinyApp:
+    """An upstream on the test's own loop: answers 200 to everything, when ``gate`` is set only after it."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.requests = 0
+        self.gate: asyncio.Event | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> TinyApp:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                self.requests += 1
+                if self.gate is not None:
+                    await self.gate.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
+async def fetch(port: int, target: str = "/") -> bytes:
+    """Everything that one request on a connection of its own brings."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n".encode())
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
