@@ -66,14 +66,16 @@ def parser() -> argparse.ArgumentParser:
     wait.usage = "sidecar wait [-c FILE] [--socket PATH] [--timeout 60s] [-- CMD ...]"
 
     for name, what in LATER.items():
-        later = commands.add_parser(name, help=f"{what} (not available yet)")
-        later.add_argument("rest", nargs=argparse.REMAINDER)
+        commands.add_parser(name, help=f"{what} (not available yet)")
     return top
 
 
 def dispatch(words: Sequence[str]) -> int:
     """Run one command; the answer is the exit code."""
     words, then = _split(words)
+    if words and words[0] in LATER:  # whatever their options are going to be
+        print(f"sidecar {words[0]}: not available yet ({LATER[words[0]]})", file=sys.stderr)
+        return 2
     try:
         options = parser().parse_args(words)
         if then and options.command != "wait":
@@ -81,9 +83,6 @@ def dispatch(words: Sequence[str]) -> int:
     except SystemExit as ended:  # argparse's own way to say --help and wrong usage
         return int(ended.code or 0)
     command = options.command
-    if command in LATER:
-        print(f"sidecar {command}: not available yet ({LATER[command]})", file=sys.stderr)
-        return 2
     try:
         if command == "run":
             from sidecar.runtime.run import RunOptions, run
