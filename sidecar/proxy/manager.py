@@ -9,6 +9,7 @@ Every state in which a peer can keep us waiting has a deadline: before a head is
 nobody reads our answer, while nothing happens at all, and while we linger for a peer to read our last words.
 """
 
+# long-module: every deadline of a connection reads and moves the same few numbers, so they live together
 from __future__ import annotations
 
 from collections.abc import Iterable

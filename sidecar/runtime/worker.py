@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sidecar.address import Address
 from sidecar.codec.h1 import H1ServerCodec
@@ -242,10 +242,11 @@ class Worker:
         with listening, contextlib.suppress(OSError):
             while True:
                 accepted.append(listening.accept()[0])
+        make: Callable[[], Any] = partial(HttpManager, site)
         for sock in accepted:
             sock.setblocking(False)
             with contextlib.suppress(OSError):
-                await self.process.loop.connect_accepted_socket(partial(HttpManager, site), sock)
+                await self.process.loop.connect_accepted_socket(make, sock)
 
     async def _wait(self, seconds: float, is_done: Callable[[], bool]) -> bool:
         """Whether ``is_done`` came true in time; a hurry ends the wait."""
