@@ -8,6 +8,8 @@ that did not change, and with them their warm connections.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -205,7 +207,7 @@ class EndpointPool:
             raise
         except (OSError, ValueError) as error:
             # ValueError: a name that no resolver can be asked for.
-            failure = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            failure = _reason(error)
         if not failure and connection.is_lost:
             failure = "closed at once"
         if failure:
@@ -375,6 +377,13 @@ class UpstreamPools:
 
     def describe(self) -> list[dict[str, object]]:
         return [upstream.describe() for upstream in self.upstreams.values()]
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """In the system's words, whichever loop dialed."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return (error.strerror or str(error)) if isinstance(error, socket.gaierror) else os.strerror(error.errno)
+    return str(error)
 
 
 def _essence(settings: config.Upstream) -> config.Upstream:

@@ -11,7 +11,6 @@ from sidecar.errors import ErrorKind, LocalProtocolError, ProxyError, Retry, Sou
 from sidecar.exchange.ports import UpstreamHandler
 from sidecar.http.events import (
     InformationalHeaders,
-    RequestData,
     RequestEvent,
     RequestHeaders,
     Reset,
@@ -191,8 +190,3 @@ class UpstreamConnection(Connection):
     def _gone(self, stream: ClientStream, detail: str) -> ProxyError:
         retry = Retry.REUSED if stream.is_reused and not self.codec.response_started else Retry.NEVER
         return ProxyError(ErrorKind.UPSTREAM_RESET, detail, source=Source.UPSTREAM, retry=retry)
-
-
-def is_tail(event: RequestEvent) -> bool:
-    """True when ``event`` is the last of its request."""
-    return event.end_stream if isinstance(event, RequestHeaders | RequestData) else True
