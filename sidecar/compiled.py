@@ -22,7 +22,8 @@ codec.base codec.h1.state codec.h1.names codec.h1.reader codec.h1.target codec.h
 route.match route.headers_ops route.entry route.compile route.table
 upstream.endpoint upstream.balancer upstream.cluster upstream.pool upstream.retry
 transport.timers transport.tcp transport.upstream transport.pool
-filters.tracing filters.metrics filters.access_log filters.forwarding filters.router
+filters.tracing filters.metrics filters.access_log filters.forwarding filters.router filters.wasm
+wasm.ports wasm.abi.status wasm.abi.headers wasm.context wasm.instance wasm.plugin
 proxy.site proxy.server_stream proxy.manager
 """
 TYPED: Final = tuple(f"sidecar.{name}" for name in _NAMES.split())

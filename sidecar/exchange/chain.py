@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from sidecar.errors import ProxyError
 from sidecar.exchange.filter import ExchangeView, FilterFactory, Phase
-from sidecar.exchange.ports import UpstreamHandler
-from sidecar.http.events import RequestEvent, ResetReason
+from sidecar.exchange.ports import UpstreamHandler, UpstreamStream
+from sidecar.http.events import RequestEvent, ResetReason, ResponseEvent
 
 
 class Terminal(UpstreamHandler, Protocol):
@@ -23,6 +24,31 @@ class Terminal(UpstreamHandler, Protocol):
 
     def abort(self, reason: ResetReason) -> None:
         """The exchange is over; whatever runs upstream has lost its reader."""
+
+
+class _Gone:
+    """The terminal of an exchange that is over."""
+
+    def on_request(self, event: RequestEvent) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def response_consumed(self, size: int) -> None: ...
+
+    def abort(self, reason: ResetReason) -> None: ...
+
+    def on_upstream_open(self, stream: UpstreamStream) -> None: ...
+
+    def on_upstream_event(self, event: ResponseEvent) -> None: ...
+
+    def on_upstream_flush(self) -> None: ...
+
+    def on_upstream_writable(self) -> None: ...
+
+    def on_upstream_error(self, error: ProxyError) -> None: ...
+
+
+GONE: Final = _Gone()
 
 
 class TerminalFactory(Protocol):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.errors import ErrorKind, ProxyError, Source
-from sidecar.exchange.chain import FilterChain
+from sidecar.exchange.chain import GONE, FilterChain, Terminal
 from sidecar.exchange.filter import Direction, Filter, LocalReply
 from sidecar.exchange.flow import Flow, HoldBudget
 from sidecar.exchange.local_reply import render, reply_for
@@ -107,7 +107,7 @@ class Exchange:
         self._credit_response = 0
         self._response_started = False
         self._filters = [factory.create(self) for factory in chain.factories]
-        self._terminal = chain.terminal.create(self)
+        self._terminal: Terminal = chain.terminal.create(self)
         self._request = Flow(
             Direction.REQUEST,
             self._filters,
@@ -115,10 +115,7 @@ class Exchange:
             chain.request_data,
             chain.request_trailers,
             bool(chain.request_data),
-            self._terminal.on_request,
-            self._make_request_data,
-            self._make_request_trailers,
-            self._on_overflow,
+            self,
             budget,
         )
         self._response: Flow | None = None
@@ -277,11 +274,15 @@ class Exchange:
             self._cut(detail, None)
 
     def held_body(self, by: Filter, direction: Direction) -> bytes | None:
+        if self.is_over:
+            return None
         flow = self._request if direction is Direction.REQUEST else self._response
         hold = flow.held(by) if flow is not None else None
         return hold.data if hold is not None else None
 
     def set_held_body(self, by: Filter, direction: Direction, data: bytes) -> bool:
+        if self.is_over:
+            return False
         flow = self._request if direction is Direction.REQUEST else self._response
         hold = flow.held(by) if flow is not None else None
         if flow is None or hold is None:
@@ -290,12 +291,14 @@ class Exchange:
         return True
 
     def is_headers_writable(self, by: Filter, direction: Direction) -> bool:
+        if self.is_over:
+            return False
         flow = self._request if direction is Direction.REQUEST else self._response
         return flow is not None and flow.is_head_behind(by)
 
     def create_trailers(self, by: Filter, direction: Direction) -> HeaderMap | None:
         flow = self._request if direction is Direction.REQUEST else self._response
-        if flow is None or flow.stopped:
+        if self.is_over or flow is None or flow.stopped:
             return None
         if flow.created_trailers is None:
             flow.created_trailers = HeaderMap()
@@ -353,10 +356,7 @@ class Exchange:
             chain.response_data,
             chain.response_trailers,
             bool(chain.response_data) and start < len(self._filters),
-            self._send,
-            self._make_response_data,
-            self._make_response_trailers,
-            self._on_overflow,
+            self,
             self.budget,
             start,
         )
@@ -401,9 +401,6 @@ class Exchange:
         self._downstream.reset(ResetReason.UPSTREAM_GONE)
         self._finish(ResetReason.CANCEL)
 
-    def _on_overflow(self, error: ProxyError) -> None:
-        self.fail(None, error)
-
     def _on_bug(self, where: str, bug: BaseException) -> None:
         self.report_bug(where, bug)
         self.fail(None, ProxyError(ErrorKind.INTERNAL, f"{type(bug).__name__}: {bug}", source=Source.INTERNAL))
@@ -429,15 +426,29 @@ class Exchange:
             except Exception as bug:  # firewall: a filter call
                 self.report_bug("destroy", bug)
         self._downstream.finished()
+        # Filters, flows and terminal point back here. Let go of them, so that an exchange ends when it is over and not
+        # when the garbage collector comes by.
+        self._filters = []
+        self._terminal = GONE
+        self._request.release()
+        if self._response is not None:
+            self._response.release()
 
-    def _make_request_data(self, data: bytes, end_stream: bool) -> RequestData:
-        return RequestData(self._stream_id, data, end_stream)
+    # --- what the flows ask (FlowOwner) ----------------------------------------------------------------------
 
-    def _make_response_data(self, data: bytes, end_stream: bool) -> ResponseData:
-        return ResponseData(self._stream_id, data, end_stream)
+    def pass_on(self, direction: Direction, event: Any) -> None:
+        if direction is Direction.REQUEST:
+            self._terminal.on_request(event)
+        else:
+            self._send(event)
 
-    def _make_request_trailers(self, headers: HeaderMap) -> Any:
-        return RequestTrailers(self._stream_id, headers)
+    def make_data(self, direction: Direction, data: bytes, end_stream: bool) -> Any:
+        kind = RequestData if direction is Direction.REQUEST else ResponseData
+        return kind(self._stream_id, data, end_stream)
 
-    def _make_response_trailers(self, headers: HeaderMap) -> Any:
-        return ResponseTrailers(self._stream_id, headers)
+    def make_trailers(self, direction: Direction, headers: HeaderMap) -> Any:
+        kind = RequestTrailers if direction is Direction.REQUEST else ResponseTrailers
+        return kind(self._stream_id, headers)
+
+    def on_overflow(self, error: ProxyError) -> None:
+        self.fail(None, error)

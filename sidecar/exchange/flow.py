@@ -20,8 +20,8 @@ length is dropped and the codec frames the message by itself. So a plugin never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn, Protocol
 
 from sidecar.errors import ErrorKind, ProxyError, Source
 from sidecar.exchange.filter import CONTINUE, DISCARD, PAUSE_ITERATION, PAUSE_WATERMARK, Direction, Filter
@@ -42,6 +42,39 @@ class HoldBudget:
         self.used = 0
 
 
+class FlowOwner(Protocol):
+    """Whose message travels."""
+
+    def pass_on(self, direction: Direction, event: Any) -> None:
+        """Take what came through all filters."""
+
+    def make_data(self, direction: Direction, data: bytes, end_stream: bool) -> Any: ...
+
+    def make_trailers(self, direction: Direction, headers: HeaderMap) -> Any: ...
+
+    def on_overflow(self, error: ProxyError) -> None:
+        """A hold is over its limit: end the exchange."""
+
+
+class _Nobody:
+    """The owner of a flow that is over."""
+
+    def pass_on(self, direction: Direction, event: Any) -> NoReturn:
+        raise LookupError("the exchange is over")
+
+    def make_data(self, direction: Direction, data: bytes, end_stream: bool) -> NoReturn:
+        raise LookupError("the exchange is over")
+
+    def make_trailers(self, direction: Direction, headers: HeaderMap) -> NoReturn:
+        raise LookupError("the exchange is over")
+
+    def on_overflow(self, error: ProxyError) -> NoReturn:
+        raise LookupError("the exchange is over")
+
+
+_NOBODY: Final = _Nobody()
+
+
 class Hold:
     """What one filter keeps back."""
 
@@ -60,9 +93,8 @@ class Hold:
 class Flow:
     """The travel of one message; made anew for a local reply, which starts at the filter that made it.
 
-    ``filters`` is in travel order; ``heads``, ``datas``, ``trailers`` are the positions that want the phase.
-    ``sink`` takes what came through. ``make_data(data, end_stream)`` and ``make_trailers(headers)`` build events of
-    this direction. ``on_overflow(error)`` ends the exchange.
+    ``filters`` is in travel order; ``heads``, ``datas``, ``trailers`` are the positions that want the phase. ``owner``
+    takes what came through.
     """
 
     __slots__ = (
@@ -79,13 +111,10 @@ class Flow:
         "heads",
         "held_bytes",
         "holds",
-        "make_data",
-        "make_trailers",
-        "on_overflow",
+        "owner",
         "passed",
         "queued",
         "reached",
-        "sink",
         "start",
         "stopped",
         "trailer_positions",
@@ -101,10 +130,7 @@ class Flow:
         datas: tuple[int, ...],
         trailers: tuple[int, ...],
         guards_length: bool,
-        sink: Callable[[Any], None],
-        make_data: Callable[[bytes, bool], Any],
-        make_trailers: Callable[[HeaderMap], Any],
-        on_overflow: Callable[[ProxyError], None],
+        owner: FlowOwner,
         budget: HoldBudget,
         start: int = 0,
     ) -> None:
@@ -118,10 +144,7 @@ class Flow:
         self.trailers_name = _TRAILERS[direction]
         self.guards_length = guards_length
         self.guarded: Any = None
-        self.sink = sink
-        self.make_data = make_data
-        self.make_trailers = make_trailers
-        self.on_overflow = on_overflow
+        self.owner: FlowOwner = owner
         self.budget = budget
         self.start = start
         self.stopped = False
@@ -160,7 +183,7 @@ class Flow:
             self.guarded = event
             return
         self.head_emitted = True
-        self.sink(event)
+        self.owner.pass_on(self.direction, event)
 
     def data(self, event: Any, start: int | None = None) -> None:
         """Carry body bytes from position ``start`` on."""
@@ -226,7 +249,7 @@ class Flow:
         self.head(hold.head, position + 1)
         # What waited behind the head has not been seen by the filter that paused it: it comes first there.
         if hold.has_data and not self.stopped:
-            self.data(self.make_data(hold.data, hold.end_stream), position)
+            self.data(self.owner.make_data(self.direction, hold.data, hold.end_stream), position)
         if hold.trailers is not None and not self.stopped:
             self.trailers(hold.trailers, position)
 
@@ -245,6 +268,12 @@ class Flow:
         self.holds.clear()
         self.queued = 0
         self._account(-self.held_bytes)
+
+    def release(self) -> None:
+        """The exchange is over: point at nothing of it any more, so that nobody has to look for circles."""
+        self.filters = ()
+        self.owner = _NOBODY
+        self.guarded = None
 
     def is_head_behind(self, by: Filter) -> bool:
         """True while the head has not gone past ``by``."""
@@ -304,7 +333,8 @@ class Flow:
         data = event.data
         last = (len(data) - 1) // size * size
         for at in range(0, len(data), size):
-            self._data_slowly(self.make_data(data[at : at + size], event.end_stream and at == last), position)
+            is_last = event.end_stream and at == last
+            self._data_slowly(self.owner.make_data(self.direction, data[at : at + size], is_last), position)
             if self.stopped:
                 return
 
@@ -326,12 +356,12 @@ class Flow:
         if len(hold.data) > self.filters[position].max_body:
             self._overflow(position, hold)
         elif self.budget.used > self.budget.limit:
-            self.on_overflow(ProxyError(ErrorKind.OVERLOADED, "held bodies", limit="hold_budget"))
+            self.owner.on_overflow(ProxyError(ErrorKind.OVERLOADED, "held bodies", limit="hold_budget"))
 
     def _overflow(self, position: int, hold: Hold) -> None:
         """More than the filter may hold: the end of the exchange, or from here on past the filter."""
         if not self.filters[position].overflow_streams:
-            self.on_overflow(self._too_large())
+            self.owner.on_overflow(self._too_large())
             return
         self.unwatched.add(position)
         self._release(position, hold)
@@ -353,7 +383,7 @@ class Flow:
             self.passed = position
             self.head(hold.head, position + 1)
         if hold.has_data and not self.stopped:
-            self.data(self.make_data(hold.data, hold.end_stream), position + 1)
+            self.data(self.owner.make_data(self.direction, hold.data, hold.end_stream), position + 1)
 
     def _account(self, change: int) -> None:
         self.held_bytes += change
@@ -370,7 +400,7 @@ class Flow:
         event.end_stream = False
         self._data_slowly(event, position + 1)
         if not self.stopped:
-            self.trailers(self.make_trailers(headers), position + 1)
+            self.trailers(self.owner.make_trailers(self.direction, headers), position + 1)
 
     def _emit_data(self, event: Any) -> None:
         if self.guarded is not None:
@@ -383,10 +413,10 @@ class Flow:
             else:
                 head.headers.remove(b"content-length")
             self.head_emitted = True
-            self.sink(head)
+            self.owner.pass_on(self.direction, head)
             if self.stopped:
                 return
-        self.sink(event)
+        self.owner.pass_on(self.direction, event)
 
     def _emit_trailers(self, event: Any) -> None:
         if self.guarded is not None:
@@ -394,7 +424,7 @@ class Flow:
             self.guarded = None
             head.headers.remove(b"content-length")
             self.head_emitted = True
-            self.sink(head)
+            self.owner.pass_on(self.direction, head)
             if self.stopped:
                 return
-        self.sink(event)
+        self.owner.pass_on(self.direction, event)

@@ -60,6 +60,7 @@ class ServerStream:
 
     def finished(self) -> None:
         self.manager.on_stream_finished(self)
+        self.exchange = None
 
     def watch_body(self) -> None:
         """Every ``body_grace`` seconds the body must have made its share, as long as we were reading."""

@@ -42,19 +42,23 @@ class CallAnswer:
 class Context:
     """Base of all: the VM context (id 0) is one of these and nothing more."""
 
-    __slots__ = ("done_pending", "id", "instance", "root")
+    __slots__ = ("done_pending", "facts", "id", "instance", "root")
 
-    facts: StreamFacts | None = None
-    """The exchange, when this is a stream."""
-    stream: StreamContext | None = None
-    """Itself, when this is a stream."""
-
-    def __init__(self, instance: Instance, id: int, root: RootContext | None) -> None:
+    def __init__(
+        self, instance: Instance, id: int, root: RootContext | None, facts: StreamFacts | None = None
+    ) -> None:
+        self.facts = facts
+        """The exchange, when this is a stream."""
         self.instance = instance
         self.id = id
         self.root = root
         self.done_pending = False
         """``proxy_on_done`` said "not yet": ``proxy_done`` is awaited."""
+
+    @property
+    def stream(self) -> StreamContext | None:
+        """Itself, when this is a stream."""
+        return None
 
     def forget(self) -> None:
         """Drop what may refer back; the id is dead."""
@@ -67,7 +71,7 @@ class RootContext(Context):
 
     def __init__(self, instance: Instance, id: int) -> None:
         super().__init__(instance, id, None)
-        self.root = self
+        self.root: RootContext | None = self
         self.tick: TimerHandle | None = None
         self.tick_period = 0.0
         """Seconds; 0 is off."""
@@ -88,7 +92,7 @@ class StreamContext(Context):
         "bridge",
         "calls_in_flight",
         "end_of_stream",
-        "facts",
+        "exchange",
         "held_in",
         "phase",
         "replied",
@@ -99,12 +103,9 @@ class StreamContext(Context):
     def __init__(
         self, instance: Instance, id: int, root: RootContext, bridge: StreamBridge, facts: StreamFacts
     ) -> None:
-        self.instance = instance
-        self.id = id
-        self.root = root
-        self.done_pending = False
+        super().__init__(instance, id, root, facts)
         self.bridge = bridge
-        self.facts: StreamFacts = facts
+        self.exchange = facts
         self.phase = abi.IDLE
         self.held_in = abi.IDLE
         """The trailers phase in which it paused, if it did."""
@@ -117,7 +118,7 @@ class StreamContext(Context):
         self.calls_in_flight = 0
 
     @property
-    def stream(self) -> StreamContext:  # type: ignore[override]
+    def stream(self) -> StreamContext | None:
         return self
 
     # --- the host calls into the guest -----------------------------------------------------------------------
@@ -175,7 +176,7 @@ class StreamContext(Context):
 
     def header_map(self, map_id: int) -> HeaderMap | None:
         """The map as it stands, whatever the phase; None while there is none."""
-        facts = self.facts
+        facts = self.exchange
         if map_id == abi.REQUEST_HEADERS:
             return facts.request_headers
         if map_id == abi.RESPONSE_HEADERS:
@@ -187,7 +188,7 @@ class StreamContext(Context):
     def writable_map(self, map_id: int) -> HeaderMap | None:
         """The map when a change to it can still have an effect; None otherwise."""
         phase = self.phase
-        facts = self.facts
+        facts = self.exchange
         if phase >= abi.ON_LOG or facts.is_over:
             return None
         if map_id == abi.REQUEST_HEADERS:
@@ -238,7 +239,7 @@ class StreamContext(Context):
         """Do what was asked, from the event loop."""
         wanted, self.wanted = self.wanted, 0
         reply, self.reply = self.reply, None
-        if not wanted or self.facts.is_over or self.phase >= abi.ON_LOG:
+        if not wanted or self.exchange.is_over or self.phase >= abi.ON_LOG:
             return
         if wanted & CLOSE:
             self.bridge.close()
@@ -247,5 +248,5 @@ class StreamContext(Context):
         else:
             if wanted & RESUME_REQUEST:
                 self.bridge.resume(REQUEST)
-            if wanted & RESUME_RESPONSE and not self.facts.is_over:
+            if wanted & RESUME_RESPONSE and not self.exchange.is_over:
                 self.bridge.resume(RESPONSE)

@@ -8,6 +8,7 @@ the event loop. A callback that does not return ends the instance: its streams a
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
@@ -144,7 +145,7 @@ class Instance:
         self._observers = [
             observer(settings.name, name) if name in shape.phases else _ignore for name in status.PHASE_NAMES
         ]
-        imports = {(item.module, item.name): row.handler.__get__(self) for item, row in shape.imports}
+        imports = {(item.module, item.name): functools.partial(row.handler, self) for item, row in shape.imports}
         self.vm = Vm(module, imports, memory_limit=settings.memory_limit)
         self.vm.timeout = settings.timeout
 
@@ -252,7 +253,8 @@ class Instance:
     def _starting(self, name: str, call: Callable[..., Any], *args: Any) -> int:
         self.fuel = self.budget
         try:
-            return call(*args)  # type: ignore[no-any-return]
+            result = call(*args)
+            return 1 if result is None else int(result)
         except ProcExit as ending:
             if name == "_start" and ending.code == 0:
                 return 1
