@@ -17,7 +17,9 @@ def talking(**settings: object) -> tuple[Talk, object]:
     plugin = house.plugin(Guest().on("proxy_on_request_headers", Say("x"), result=1), node=node, root_id="root", vm_id="vm",
                           direction=2, **settings)  # fmt: skip
     talk = Talk(house, plugin)
-    talk.request((b"host-like", b"1"), (b"x-a", b"1"), (b"x-a", b"2"), (b"user-agent", b"probe"), (b"x-request-id", b"id-1"))
+    talk.request(
+        (b"host-like", b"1"), (b"x-a", b"1"), (b"x-a", b"2"), (b"user-agent", b"probe"), (b"x-request-id", b"id-1")
+    )
     return talk, plugin._instance
 
 

@@ -38,7 +38,9 @@ def body(*steps: object, chunks: tuple[bytes, ...] = (b"0123456789",), **setting
     ],
 )
 def test_abi_69_70_set_splices_and_the_length_follows(start: int, size: int, data: bytes, result: bytes) -> None:
-    said, talk = body(HOLD, call(SET, REQUEST_BODY, start, size, data), call(GET, REQUEST_BODY, 0, 100, OUT, show="bytes"))
+    said, talk = body(
+        HOLD, call(SET, REQUEST_BODY, start, size, data), call(GET, REQUEST_BODY, 0, 100, OUT, show="bytes")
+    )
     assert said == [f"{SET} -> 0", f"{GET} -> 0 :{result.decode()}"]
     assert talk.terminal.body == result
     assert talk.upstream is not None and talk.upstream.get(b"content-length") == b"%d" % len(result)
@@ -68,7 +70,11 @@ def test_abi_21_22_configurations_are_readable_at_any_time() -> None:
         Guest()
         .on("proxy_on_vm_start", call(GET, VM, 0, SIZE, OUT, show="bytes"))
         .on("proxy_on_configure", call(GET, PLUGIN, 0, SIZE, OUT, show="bytes"))
-        .on("proxy_on_request_headers", call(GET, PLUGIN, 0, ALL, OUT, show="bytes"), call(GET, VM, 0, 2, OUT, show="bytes"))
+        .on(
+            "proxy_on_request_headers",
+            call(GET, PLUGIN, 0, ALL, OUT, show="bytes"),
+            call(GET, VM, 0, 2, OUT, show="bytes"),
+        )
     )
     Talk(house, house.plugin(guest, config=b"plugin's", vm_config=b"vm's")).get()
     assert house.said() == [f"{GET} -> 0 :vm's", f"{GET} -> 0 :plugin's", f"{GET} -> 0 :plugin's", f"{GET} -> 0 :vm"]
@@ -108,6 +114,8 @@ def test_abi_57_a_held_body_over_the_limit_is_refused() -> None:
 
 
 def test_a_body_over_the_limit_may_flow_on_unseen() -> None:
-    said, talk = body(call(GET, REQUEST_BODY, 0, 0, OUT), HOLD, chunks=(b"x" * 60,) * 3, max_body=100, overflow_streams=True)
+    said, talk = body(
+        call(GET, REQUEST_BODY, 0, 0, OUT), HOLD, chunks=(b"x" * 60,) * 3, max_body=100, overflow_streams=True
+    )
     assert len(said) == 1  # what would be too much is not shown any more
     assert talk.terminal.body == b"x" * 180

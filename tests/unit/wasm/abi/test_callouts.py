@@ -20,7 +20,11 @@ SHOW = (
 
 
 def dispatch(
-    upstream: bytes = b"auth", head: bytes = pairs(*HEAD), body: bytes = b"token", timeout: int = 5000, slot: object = WORD
+    upstream: bytes = b"auth",
+    head: bytes = pairs(*HEAD),
+    body: bytes = b"token",
+    timeout: int = 5000,
+    slot: object = WORD,
 ) -> Call:
     return call(HTTP_CALL, upstream, head, body, pairs(), timeout, slot)
 
@@ -36,7 +40,13 @@ def paused(*steps: Call, **settings: object) -> Talk:
 def test_abi_102_the_answer_comes_to_the_root_and_the_stream_goes_on() -> None:
     talk = paused()
     made = talk.house.calls.made[0]
-    assert (made.upstream, made.headers.pairs(), made.body, made.trailers, made.timeout) == ("auth", list(HEAD), b"token", None, 5)
+    assert (made.upstream, made.headers.pairs(), made.body, made.trailers, made.timeout) == (
+        "auth",
+        list(HEAD),
+        b"token",
+        None,
+        5,
+    )
     assert talk.terminal.events == []
     made.answer((b":status", b"200"), body=b"fine")
     assert talk.upstream is not None

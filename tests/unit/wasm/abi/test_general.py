@@ -38,7 +38,9 @@ def test_a_line_of_the_guest_carries_its_trace(monkeypatch: pytest.MonkeyPatch) 
 
 def test_time_is_unix_nanoseconds() -> None:
     house = House()
-    Talk(house, house.plugin(Guest().on(ON_REQUEST, call("proxy_get_current_time_nanoseconds", LONG, show="long")))).get()
+    Talk(
+        house, house.plugin(Guest().on(ON_REQUEST, call("proxy_get_current_time_nanoseconds", LONG, show="long")))
+    ).get()
     assert house.said() == [f"proxy_get_current_time_nanoseconds -> 0 {house.timers.unix_nanos()}"]
 
 
@@ -60,7 +62,9 @@ def test_abi_101_ticks_are_set_replaced_and_stopped() -> None:
 
 def test_W24_a_tick_is_never_more_often_than_every_10_ms() -> None:
     house = House()
-    house.plugin(Guest().on("proxy_on_configure", call("proxy_set_tick_period_milliseconds", 1)).on("proxy_on_tick", Say("t")))
+    house.plugin(
+        Guest().on("proxy_on_configure", call("proxy_set_tick_period_milliseconds", 1)).on("proxy_on_tick", Say("t"))
+    )
     assert [round(alarm.due - house.timers.now(), 6) for alarm in house.timers.alarms] == [0.01]
 
 
@@ -81,7 +85,9 @@ def test_W24_a_tick_pauses_as_long_as_it_took() -> None:
 def test_configuration_of_abi_0_1_0() -> None:
     house = House()
     get = call("proxy_get_configuration", OUT, show="bytes")
-    house.plugin(Guest().on("proxy_on_vm_start", get).on("proxy_on_configure", get), config=b"plugin", vm_config=b"vm")
+    house.plugin(
+        Guest().on("proxy_on_vm_start", get).on("proxy_on_configure", get), config=b"plugin", vm_config=b"vm"
+    )
     assert house.said() == ["proxy_get_configuration -> 0 :vm", "proxy_get_configuration -> 0 :plugin"]
 
 

@@ -40,7 +40,9 @@ def test_abi_59_60_names_are_read_in_any_case_and_the_first_value_counts() -> No
 
 def test_host_is_a_second_name_of_authority() -> None:
     said, talk = in_request(
-        call(GET, REQUEST, b"host", OUT, show="bytes"), call(REPLACE, REQUEST, b"Host", b"b"), call(REMOVE, REQUEST, b"host")
+        call(GET, REQUEST, b"host", OUT, show="bytes"),
+        call(REPLACE, REQUEST, b"Host", b"b"),
+        call(REMOVE, REQUEST, b"host"),
     )
     assert said == [f"{GET} -> 0 :a", f"{REPLACE} -> 0", f"{REMOVE} -> 2"]
     assert talk.exchange.request_headers.get(b":authority") == b"b"
@@ -197,14 +199,31 @@ def test_abi_65_66_67_maps_stay_readable_and_are_writable_in_their_time_only() -
     house = House()
     guest = (
         Guest()
-        .on(ON_REQUEST, call(ADD, RESPONSE, b"x", b"1", label="early"), call(GET, RESPONSE, b":status", OUT, label="none yet"))
-        .on(ON_RESPONSE, call(ADD, REQUEST, b"x", b"1", label="late"), call(GET, REQUEST, b":path", OUT, show="bytes"))
-        .on("proxy_on_log", call(GET, RESPONSE, b":status", OUT, show="bytes"), call(ADD, RESPONSE, b"x", b"1", label="log"))
+        .on(
+            ON_REQUEST,
+            call(ADD, RESPONSE, b"x", b"1", label="early"),
+            call(GET, RESPONSE, b":status", OUT, label="none yet"),
+        )
+        .on(
+            ON_RESPONSE, call(ADD, REQUEST, b"x", b"1", label="late"), call(GET, REQUEST, b":path", OUT, show="bytes")
+        )
+        .on(
+            "proxy_on_log",
+            call(GET, RESPONSE, b":status", OUT, show="bytes"),
+            call(ADD, RESPONSE, b"x", b"1", label="log"),
+        )
     )
     talk = Talk(house, house.plugin(guest))
     talk.request()
     talk.answer(end=True)
-    assert house.said() == ["early -> 2", "none yet -> 1", "late -> 2", f"{GET} -> 0 :/", f"{GET} -> 0 :200", "log -> 2"]
+    assert house.said() == [
+        "early -> 2",
+        "none yet -> 1",
+        "late -> 2",
+        f"{GET} -> 0 :/",
+        f"{GET} -> 0 :200",
+        "log -> 2",
+    ]
 
 
 def test_abi_39_addresses_outside_memory_are_status_6() -> None:
@@ -224,7 +243,10 @@ def test_abi_39_addresses_outside_memory_are_status_6() -> None:
 
 def test_abi_68_trailers_can_be_made_where_a_body_ends() -> None:
     house = House()
-    steps = (call(ADD, REQUEST_TRAILERS, b"x-sum", b"1"), call(ADD, REQUEST_TRAILERS, b"content-length", b"1", label="no"))
+    steps = (
+        call(ADD, REQUEST_TRAILERS, b"x-sum", b"1"),
+        call(ADD, REQUEST_TRAILERS, b"content-length", b"1", label="no"),
+    )
     guest = Guest().on("proxy_on_request_body", *steps).on("proxy_on_response_trailers",
                        call(REPLACE, RESPONSE_TRAILERS, b"x-t", b"2"))  # fmt: skip
     talk = Talk(house, house.plugin(guest))

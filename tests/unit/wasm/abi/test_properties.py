@@ -45,7 +45,9 @@ def test_W3_properties_are_bounded() -> None:
 
 def test_a_root_context_cannot_set() -> None:
     house = House()
-    house.plugin(Guest().on("proxy_on_configure", call(SET, b"a", b"b"), call(GET, b"plugin_name", OUT, show="bytes")))
+    house.plugin(
+        Guest().on("proxy_on_configure", call(SET, b"a", b"b"), call(GET, b"plugin_name", OUT, show="bytes"))
+    )
     assert house.said() == [f"{SET} -> 1", f"{GET} -> 0 :probe"]
 
 

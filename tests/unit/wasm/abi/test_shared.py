@@ -51,8 +51,14 @@ def test_W18_a_space_has_an_end() -> None:
 def test_abi_97_98_queues() -> None:
     house = House()
     register = call("proxy_register_shared_queue", b"q", WORD, show="word")
-    guest = Guest().on("proxy_on_configure", register, register).on(
-        "proxy_on_queue_ready", Say("ready"), call("proxy_dequeue_shared_queue", 1, OUT, show="bytes", label="got")
+    guest = (
+        Guest()
+        .on("proxy_on_configure", register, register)
+        .on(
+            "proxy_on_queue_ready",
+            Say("ready"),
+            call("proxy_dequeue_shared_queue", 1, OUT, show="bytes", label="got"),
+        )
     )
     house.plugin(guest, name="owner", vm_id="v")
     assert said(
@@ -71,7 +77,9 @@ def test_abi_97_98_queues() -> None:
 def test_a_queue_is_told_to_nobody_once_its_owner_is_gone() -> None:
     house = House()
     register = call("proxy_register_shared_queue", b"q", WORD)
-    owner = house.plugin(Guest().on("proxy_on_configure", register).on("proxy_on_queue_ready", Say("ready")), name="owner")
+    owner = house.plugin(
+        Guest().on("proxy_on_configure", register).on("proxy_on_queue_ready", Say("ready")), name="owner"
+    )
     Talk(house, house.plugin(Guest().on(ON_REQUEST, call("proxy_enqueue_shared_queue", 1, b"item")))).request()
     assert house.said() == ["proxy_enqueue_shared_queue -> 0"]
     owner.close()

@@ -73,7 +73,9 @@ def test_abi_80_W14_a_reply_after_the_answer_began_cuts_the_stream() -> None:
 
 
 def test_abi_85_W14_the_first_reply_wins() -> None:
-    talk = one(Guest().on(ON_REQUEST, reply(401, b"first"), reply(402, b"second"), result=1).on(ON_RESPONSE, reply(403)))
+    talk = one(
+        Guest().on(ON_REQUEST, reply(401, b"first"), reply(402, b"second"), result=1).on(ON_RESPONSE, reply(403))
+    )
     talk.get()
     assert (talk.downstream.status, talk.downstream.body) == (401, b"first")
     assert talk.house.said() == [f"{REPLY} -> 0"] * 3
@@ -109,7 +111,11 @@ def test_abi_84_a_grpc_caller_gets_trailers_only(given: int, code: int, sent: by
     talk = one(Guest().on(ON_REQUEST, reply(code, b"no way", grpc=given)))
     talk.get((b"content-type", b"application/grpc"))
     headers = talk.downstream.head.headers
-    assert (headers.get(b":status"), headers.get(b"grpc-status"), headers.get(b"grpc-message")) == (b"200", sent, b"no way")
+    assert (headers.get(b":status"), headers.get(b"grpc-status"), headers.get(b"grpc-message")) == (
+        b"200",
+        sent,
+        b"no way",
+    )
     assert talk.downstream.head.end_stream
 
 
@@ -139,7 +145,9 @@ def test_abi_52_53_continue_wins_over_the_pause_of_its_callback_and_else_does_no
 
 
 def test_stream_types_that_are_not_http() -> None:
-    talk = one(Guest().on(ON_REQUEST, *(call(CONTINUE, kind) for kind in (2, 3, 4)), *(call(CLOSE, k) for k in (2, 9))))
+    talk = one(
+        Guest().on(ON_REQUEST, *(call(CONTINUE, kind) for kind in (2, 3, 4)), *(call(CLOSE, k) for k in (2, 9)))
+    )
     talk.get()
     assert [line.rpartition(" ")[2] for line in talk.house.said()] == ["12", "12", "2", "12", "2"]
 
@@ -151,8 +159,10 @@ def test_abi_87_close_cuts_the_client_off() -> None:
 
 
 def test_abi_88_effective_contexts_are_live_ones_and_end_with_the_callback() -> None:
-    guest = Guest().on(ON_REQUEST, call(EFFECTIVE, 4242), call(EFFECTIVE, 1), reply(500)).on(
-        ON_RESPONSE, call("proxy_get_header_map_value", 0, b":path", OUT, show="bytes", label="path")
+    guest = (
+        Guest()
+        .on(ON_REQUEST, call(EFFECTIVE, 4242), call(EFFECTIVE, 1), reply(500))
+        .on(ON_RESPONSE, call("proxy_get_header_map_value", 0, b":path", OUT, show="bytes", label="path"))
     )
     talk = one(guest)
     talk.get()

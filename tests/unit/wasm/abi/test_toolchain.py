@@ -22,7 +22,7 @@ def written(guest: Any, at: int, text: str) -> int:
 def test_abi_25_what_assemblyscript_and_emscripten_import() -> None:
     house = House()
     guest: Any = house.plugin(Guest())._instance
-    with pytest.raises(Trap, match="abort: out of luck at index.ts:7:3"):
+    with pytest.raises(Trap, match=r"abort: out of luck at index\.ts:7:3"):
         ROWS["abort"].handler(guest, written(guest, 100, "out of luck"), written(guest, 200, "index.ts"), 7, 3)
     assert house.said() == ["abort: out of luck at index.ts:7:3"]
     ROWS["trace"].handler(guest, written(guest, 100, "seen"), 2, 1.0, 2.5, 0.0, 0.0, 0.0)
