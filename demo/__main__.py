@@ -88,7 +88,7 @@ def perform(once: bool, results: list[tuple[str, bool]]) -> None:
             results += tour.checks(finding)
             if once:
                 codes = stop(sidecars)
-                results += [(f"{name}'s sidecar drained and ended with 0", code == 0) for name, code in codes.items()]
+                results += [(f"the sidecar of {name} drained, exit 0", code == 0) for name, code in codes.items()]
             _say(report.checks(results))
             if not once:
                 _say(report.addresses(shop))

@@ -8,6 +8,7 @@ from demo.plan import Place
 from demo.sidecars import Sidecar
 from demo.tour import BUY, Finding
 from demo.trace import drawn
+from sidecar.config.model import PHASES
 
 INTRO = """\
 Loom sidecar: a small shop on this machine. Nothing leaves 127.0.0.1, and nothing stays when it is over.
@@ -39,8 +40,8 @@ def intro(places: Mapping[str, Place]) -> str:
 
 
 def started(sidecars: Sequence[Sidecar]) -> str:
-    each = ", ".join(f"{one.place.service}'s after {one.ready_after * 1000:.0f} ms" for one in sidecars)
-    return f"Both sidecars are ready ({each}, plugins compiled)."
+    each = ", ".join(f"{one.place.service} after {one.ready_after * 1000:.0f} ms" for one in sidecars)
+    return f"Both sidecars are ready, their plugins compiled ({each})."
 
 
 def purchase(finding: Finding) -> str:
@@ -106,13 +107,17 @@ def refusals(finding: Finding) -> str:
 
 
 def plugin_times(finding: Finding) -> str:
-    lines = [_title("4. What the plugins cost (loom_plugin_duration_seconds)")]
-    rows = [("sidecar of", "plugin", "phase", "calls", "µs a call")]
-    rows += [
-        (time.service, time.plugin, time.phase, str(time.calls), f"{time.seconds / time.calls * 1e6:.0f}")
+    """One line for each plugin, the phases side by side."""
+    phases = [phase for phase in PHASES if any(time.phase == phase for time in finding.plugin_times)]
+    cells = {
+        (time.service, time.plugin, time.phase): f"{time.seconds / time.calls * 1e6:.0f}"
         for time in finding.plugin_times
-    ]
-    return "\n".join([*lines, *_table(rows, right={3, 4})])
+    }
+    rows = [("sidecar of", "plugin", *phases)]
+    for service, plugin in dict.fromkeys((time.service, time.plugin) for time in finding.plugin_times):
+        rows.append((service, plugin, *(cells.get((service, plugin, phase), "") for phase in phases)))
+    title = _title("4. What the plugins cost: µs a call, from loom_plugin_duration_seconds")
+    return "\n".join([title, *_table(rows, right=range(2, len(rows[0])))])
 
 
 def checks(results: Iterable[tuple[str, bool]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ class _Service(BaseHTTPRequestHandler):
     """What both services share; a subclass answers in :meth:`work`."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: else the second waits for the first one's acknowledgement
     diary: Diary
 
     def work(self, body: bytes) -> tuple[int, Any]:
@@ -121,6 +123,15 @@ class Storefront(_Service):
         return 201, json.loads(placed.body)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away is nothing to talk about; anything else is."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def open_shop(storefront: int, orders: int, outbound: int) -> Iterator[dict[str, Diary]]:
     """Both services on their ports; ``outbound`` is where the storefront finds `orders`."""
@@ -129,11 +140,10 @@ def open_shop(storefront: int, orders: int, outbound: int) -> Iterator[dict[str,
         "storefront": type("Storefront", (Storefront,), {"diary": diaries["storefront"], "outbound": outbound}),
         "orders": type("Orders", (Orders,), {"diary": diaries["orders"]}),
     }
-    servers: list[ThreadingHTTPServer] = []
+    servers: list[_Server] = []
     try:
         for service, port in (("storefront", storefront), ("orders", orders)):
-            server = ThreadingHTTPServer(("127.0.0.1", port), handlers[service])
-            server.daemon_threads = True
+            server = _Server(("127.0.0.1", port), handlers[service])
             servers.append(server)
             threading.Thread(target=server.serve_forever, args=(0.05,), name=service, daemon=True).start()
         yield diaries

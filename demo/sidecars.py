@@ -52,7 +52,7 @@ class Sidecar:
     def is_ready(self) -> bool:
         """Raises :class:`DemoError` when it has ended instead."""
         if (status := self._process.poll()) is not None:
-            raise DemoError(f"{self.place.service}'s sidecar ended with {status} before it was ready:\n{self.tail()}")
+            raise DemoError(f"the sidecar of {self.place.service} ended with {status}, never ready:\n{self.tail()}")
         try:
             answer = ask(self.place.health, "GET", "/healthz/ready")
         except (OSError, http.client.HTTPException):
@@ -96,7 +96,7 @@ def running(places: Sequence[Place], secrets: Mapping[str, str]) -> Iterator[lis
         for sidecar in sidecars:
             while not sidecar.is_ready():
                 if time.monotonic() - sidecar.started > READY_SECONDS:
-                    raise DemoError(f"{sidecar.place.service}'s sidecar is not ready:\n{sidecar.tail()}")
+                    raise DemoError(f"the sidecar of {sidecar.place.service} is not ready:\n{sidecar.tail()}")
                 time.sleep(0.02)
         yield sidecars
     finally:
