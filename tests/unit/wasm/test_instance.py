@@ -61,16 +61,24 @@ def test_W1_a_loop_at_the_start_is_cut(callback: str) -> None:
     assert "did not return within 20 ms" in str(load_error(Guest().on(callback, Loop()), timeout=0.02))
 
 
-@pytest.mark.parametrize("function", ['(func $s (loop (br 0))) (start $s)', '(func (export "_initialize") (loop (br 0)))',
-                                      '(func (export "_start") (loop (br 0)))'])  # fmt: skip
+@pytest.mark.parametrize(
+    "function",
+    [
+        "(func $s (loop (br 0))) (start $s)",
+        '(func (export "_initialize") (loop (br 0)))',
+        '(func (export "_start") (loop (br 0)))',
+    ],
+)
 def test_W1_a_loop_in_a_start_function_is_cut(function: str) -> None:
     assert "did not return" in str(load_error(BARE % function, timeout=0.02))
 
 
 def test_abi_10_initialize_and_then_main() -> None:
     house = House()
-    house.plugin(BARE % f'(func (export "main") (param i32 i32) (result i32) {SAY.format(17)} (i32.const 7))'
-                 f'(func (export "_start") {SAY.format(18)}) (func (export "_initialize") {SAY.format(16)})')  # fmt: skip
+    house.plugin(
+        BARE % f'(func (export "main") (param i32 i32) (result i32) {SAY.format(17)} (i32.const 7))'
+        f'(func (export "_start") {SAY.format(18)}) (func (export "_initialize") {SAY.format(16)})'
+    )
     assert house.said() == ["a", "b"]
     house = House()
     house.plugin(
@@ -82,8 +90,10 @@ def test_abi_10_initialize_and_then_main() -> None:
 
 def test_abi_11_start_alone_without_main() -> None:
     house = House()
-    house.plugin(BARE % f'(func (export "main") (param i32 i32) (result i32) {SAY.format(17)} (i32.const 0))'
-                 f'(func (export "_start") {SAY.format(18)})')  # fmt: skip
+    house.plugin(
+        BARE % f'(func (export "main") (param i32 i32) (result i32) {SAY.format(17)} (i32.const 0))'
+        f'(func (export "_start") {SAY.format(18)})'
+    )
     assert house.said() == ["c"]
 
 
@@ -121,8 +131,11 @@ def test_abi_35_a_0_1_0_module_is_told_nothing_of_the_end() -> None:
         .replace("0_2_1", "0_1_0")
         .replace("(import_here)", "")
     )
-    wat = wat.replace("(module", '(module (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32)'
-                      ' (result i32)))', 1)  # fmt: skip
+    wat = wat.replace(
+        "(module",
+        '(module (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))',
+        1,
+    )
     house = House()
     Talk(house, house.plugin(wat)).get()
     assert house.said() == ["a", "b"]  # b: a missing header is Ok, and empty
@@ -220,8 +233,10 @@ def test_calls_are_measured_by_phase_and_slow_ones_are_events() -> None:
     talk.request()
     talk.answer(end=True)
     assert [(phase, round(seconds, 6)) for _, phase, seconds in house.metrics.observed] == [
-        ("on_request_headers", 0.0005), ("on_response_headers", 0.25), ("on_log", 0.0005)
-    ]  # fmt: skip
+        ("on_request_headers", 0.0005),
+        ("on_response_headers", 0.25),
+        ("on_log", 0.0005),
+    ]
     assert talk.record.events == [
         (3.0, "plugin", {"loom.plugin": "probe", "loom.phase": "on_response_headers", "loom.duration_ms": 250.0})
     ]

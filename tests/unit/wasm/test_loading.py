@@ -41,8 +41,11 @@ def test_abi_4_the_first_of_two_markers_decides() -> None:
 def test_abi_5_all_unknown_imports_are_named_at_once() -> None:
     text = refusal(
         '(import "env" "proxy_future" (func)) (import "env" "other" (func)) (import "host" "proxy_log" (func))',
-        '(import "env" "g" (global i32))', MEMORY, ALLOC, MARKER,
-    )  # fmt: skip
+        '(import "env" "g" (global i32))',
+        MEMORY,
+        ALLOC,
+        MARKER,
+    )
     assert "unknown imports: env.proxy_future, env.other, host.proxy_log, env.g (a global)" in text
 
 
@@ -50,8 +53,9 @@ def test_abi_6_7_8_every_reason_is_told_at_once() -> None:
     text = refusal(
         '(import "env" "proxy_log" (func (param i32) (result i32)))',
         '(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))',
-        '(func (export "proxy_on_log") (param i64))', MARKER,
-    )  # fmt: skip
+        '(func (export "proxy_on_log") (param i64))',
+        MARKER,
+    )
     assert "exports no memory" in text
     assert "exports no allocator" in text
     assert "import env.proxy_log is (i32)->i32, the host has (i32, i32, i32)->i32" in text

@@ -14,8 +14,14 @@ from tests.support.plugins import House, Talk
 def talking(**settings: object) -> tuple[Talk, object]:
     house = House()
     node = NodeInfo("orders-1", "shop", {"app": "orders"})
-    plugin = house.plugin(Guest().on("proxy_on_request_headers", Say("x"), result=1), node=node, root_id="root", vm_id="vm",
-                          direction=2, **settings)  # fmt: skip
+    plugin = house.plugin(
+        Guest().on("proxy_on_request_headers", Say("x"), result=1),
+        node=node,
+        root_id="root",
+        vm_id="vm",
+        direction=2,
+        **settings,
+    )
     talk = Talk(house, plugin)
     talk.request(
         (b"host-like", b"1"), (b"x-a", b"1"), (b"x-a", b"2"), (b"user-agent", b"probe"), (b"x-request-id", b"id-1")
@@ -126,10 +132,17 @@ def test_abi_90_values_after_the_answer() -> None:
 def test_the_root_context_knows_the_plugin_and_the_node_only() -> None:
     _, instance = talking()
     instance.effective = instance.root  # type: ignore[attr-defined]
-    found = {path: properties.read(instance, path.encode()) for path in  # type: ignore[arg-type]
-             ("plugin_name", "node\0id", "listener_direction", "request\0path", "anything")}  # fmt: skip
-    assert found == {"plugin_name": b"probe", "node\0id": b"orders-1", "listener_direction": number(2),
-                     "request\0path": 1, "anything": 1}  # fmt: skip
+    found = {
+        path: properties.read(instance, path.encode())
+        for path in ("plugin_name", "node\0id", "listener_direction", "request\0path", "anything")  # type: ignore[arg-type]
+    }
+    assert found == {
+        "plugin_name": b"probe",
+        "node\0id": b"orders-1",
+        "listener_direction": number(2),
+        "request\0path": 1,
+        "anything": 1,
+    }
 
 
 def test_an_outbound_exchange_says_so() -> None:

@@ -60,8 +60,13 @@ def test_ranges_are_cut_to_what_there_is() -> None:
         call("proxy_get_buffer_status", REQUEST_BODY, WORD, 12, show="word"),
         call("proxy_get_buffer_status", 9, WORD, 12),
     )
-    assert said == [f"{GET} -> 0 :234", f"{GET} -> 0 :89", f"{GET} -> 0 0", "proxy_get_buffer_status -> 0 10",
-                    "proxy_get_buffer_status -> 2"]  # fmt: skip
+    assert said == [
+        f"{GET} -> 0 :234",
+        f"{GET} -> 0 :89",
+        f"{GET} -> 0 0",
+        "proxy_get_buffer_status -> 0 10",
+        "proxy_get_buffer_status -> 2",
+    ]
 
 
 def test_abi_21_22_configurations_are_readable_at_any_time() -> None:

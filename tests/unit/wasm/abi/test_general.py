@@ -24,8 +24,9 @@ def test_the_level_can_be_asked_for(level: int, told: int) -> None:
     guest = Guest().on(ON_REQUEST, call("proxy_get_log_level", WORD, show="word"), call("proxy_log", 5, b"x"))
     plugin = house.plugin(guest, log_level=level)
     Talk(house, plugin).get()
-    assert house.said() == ([f"proxy_get_log_level -> 0 {told}", "x", "proxy_log -> 0"] if level < 3 else
-                            ["x"] if level < 6 else [])  # fmt: skip
+    assert house.said() == (
+        [f"proxy_get_log_level -> 0 {told}", "x", "proxy_log -> 0"] if level < 3 else ["x"] if level < 6 else []
+    )
 
 
 def test_a_line_of_the_guest_carries_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:

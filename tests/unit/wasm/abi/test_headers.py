@@ -158,8 +158,12 @@ def test_set_pairs_replaces_everything_but_framing() -> None:
     )
     assert said == [f"{SET_PAIRS} -> 0"]
     assert talk.exchange.request_headers.pairs() == [
-        *HEAD, (b"x-set", b"1"), (b"x-dup", b"a"), (b"x-dup", b"b"), (b"content-length", b"0")
-    ]  # fmt: skip
+        *HEAD,
+        (b"x-set", b"1"),
+        (b"x-dup", b"a"),
+        (b"x-dup", b"b"),
+        (b"content-length", b"0"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -189,9 +193,18 @@ def test_abi_41_maps_come_back_whole() -> None:
         sent=((b"x-a", b"1"), (b"x-a", b""), (b"x-b", b"\xff")),
     )
     assert said[0].endswith(" x-a=1 x-a= x-b=�")
-    size = 4 + sum(10 + len(n) + len(v) for n, v in (
-        (b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/"), (b"x-a", b"1"), (b"x-a", b""),
-        (b"x-b", b"\xff")))  # fmt: skip
+    size = 4 + sum(
+        10 + len(n) + len(v)
+        for n, v in (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":authority", b"a"),
+            (b":path", b"/"),
+            (b"x-a", b"1"),
+            (b"x-a", b""),
+            (b"x-b", b"\xff"),
+        )
+    )
     assert said[1:] == [f"proxy_get_header_map_size -> 0 {size}", f"{PAIRS} -> 0", f"{PAIRS} -> 2"]
 
 
@@ -247,8 +260,11 @@ def test_abi_68_trailers_can_be_made_where_a_body_ends() -> None:
         call(ADD, REQUEST_TRAILERS, b"x-sum", b"1"),
         call(ADD, REQUEST_TRAILERS, b"content-length", b"1", label="no"),
     )
-    guest = Guest().on("proxy_on_request_body", *steps).on("proxy_on_response_trailers",
-                       call(REPLACE, RESPONSE_TRAILERS, b"x-t", b"2"))  # fmt: skip
+    guest = (
+        Guest()
+        .on("proxy_on_request_body", *steps)
+        .on("proxy_on_response_trailers", call(REPLACE, RESPONSE_TRAILERS, b"x-t", b"2"))
+    )
     talk = Talk(house, house.plugin(guest))
     talk.request(end=False)
     talk.data(b"abc", True)

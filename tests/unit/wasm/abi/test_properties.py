@@ -54,7 +54,10 @@ def test_a_root_context_cannot_set() -> None:
 def test_foreign_functions() -> None:
     house = House()
     foreign = "proxy_call_foreign_function"
-    steps = (call(foreign, b"clear_route_cache", b"", OUT), call(foreign, b"clear_route_cache", b"", 0, 0),
-             call(foreign, b"compress", b"x", OUT))  # fmt: skip
+    steps = (
+        call(foreign, b"clear_route_cache", b"", OUT),
+        call(foreign, b"clear_route_cache", b"", 0, 0),
+        call(foreign, b"compress", b"x", OUT),
+    )
     Talk(house, plugin(house, "a", "", *steps)).get()  # type: ignore[arg-type]
     assert [line[-1] for line in house.said("a")] == ["0", "0", "1"]

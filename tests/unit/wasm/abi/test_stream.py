@@ -25,14 +25,24 @@ def one(guest: Guest, **settings: object) -> Talk:
 
 @pytest.mark.parametrize("result", [0, 1])
 def test_abi_75_76_a_reply_is_the_answer_and_nothing_goes_upstream(result: int) -> None:
-    fields = pairs((b"WWW-Authenticate", b"Basic"), (b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"content-length", b"9"),
-                   (b"connection", b"close"), (b"x-sidecar-error", b"no"))  # fmt: skip
+    fields = pairs(
+        (b"WWW-Authenticate", b"Basic"),
+        (b"set-cookie", b"a"),
+        (b"set-cookie", b"b"),
+        (b"content-length", b"9"),
+        (b"connection", b"close"),
+        (b"x-sidecar-error", b"no"),
+    )
     talk = one(Guest().on(ON_REQUEST, reply(401, b"who are you", fields, b"bad token"), result=result)).get()
     assert talk.terminal.events == []
     assert talk.downstream.head.headers.pairs() == [
-        (b":status", b"401"), (b"www-authenticate", b"Basic"), (b"set-cookie", b"a"), (b"set-cookie", b"b"),
-        (b"content-type", b"text/plain"), (b"content-length", b"11"),
-    ]  # fmt: skip
+        (b":status", b"401"),
+        (b"www-authenticate", b"Basic"),
+        (b"set-cookie", b"a"),
+        (b"set-cookie", b"b"),
+        (b"content-type", b"text/plain"),
+        (b"content-length", b"11"),
+    ]
     assert talk.downstream.body == b"who are you"
     assert talk.record.details == "bad_token"
     assert talk.downstream.finishes == 1
