@@ -381,7 +381,8 @@ class Exchange:
 
     def _settle_request(self) -> None:
         size = self._credit_request
-        if size and self._upstream_ready and not self._request.queued and not self.is_over:
+        is_ready = self._upstream_ready or self._request.stopped
+        if size and is_ready and not self._request.queued and not self.is_over:
             self._credit_request = 0
             self._downstream.consumed(size)
 

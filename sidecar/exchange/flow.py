@@ -382,8 +382,14 @@ class Flow:
         if hold.head is not None:
             self.passed = position
             self.head(hold.head, position + 1)
-        if hold.has_data and not self.stopped:
-            self.data(self.owner.make_data(self.direction, hold.data, hold.end_stream), position + 1)
+        if not hold.has_data or self.stopped:
+            return
+        event = self.owner.make_data(self.direction, hold.data, hold.end_stream)
+        if hold.end_stream and self.created_trailers is not None:
+            # Made while the filter looked at the end of the body, which it then kept.
+            self._end_with_trailers(event, position)
+        else:
+            self.data(event, position + 1)
 
     def _account(self, change: int) -> None:
         self.held_bytes += change
