@@ -242,6 +242,15 @@ def test_what_a_plugin_had_changed_before_it_failed_is_undone() -> None:
     assert talk.upstream is not None and talk.upstream.get(b"x-a") == b"1" and b"x-half" not in talk.upstream
 
 
+def test_an_exchange_that_passed_is_left_alone() -> None:
+    house = House()
+    guest = Guest().on(ON_REQUEST, Trap()).on(ON_RESPONSE, Say("response")).on(ON_LOG, Say("log"))
+    talk = Talk(house, house.plugin(guest, on_failure={"trap": "open"})).get()
+    talk.answer(end=True)
+    assert talk.downstream.status == 200 and house.said() == []
+    assert house.metrics.counts["passed", "probe", "trap"] == 1
+
+
 def test_W9_all_streams_of_a_dead_instance_are_answered_and_its_calls_cancelled() -> None:
     house = House("auth")
 
