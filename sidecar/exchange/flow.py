@@ -341,14 +341,13 @@ class Flow:
     def _collect(self, position: int, hold: Hold, event: Any, status: int) -> None:
         """Keep ``event`` for the filter at ``position``, within its limit."""
         before = len(hold.data)
+        # What the filter was shown is everything that is kept, or only the newest bytes behind what is kept.
+        earlier = hold.data if hold.newest_only else b""
         if status == DISCARD:
-            hold.data = b""
-        elif status == PAUSE_WATERMARK:
-            hold.data = hold.data + event.data if hold.newest_only else event.data
-            hold.newest_only = True
+            hold.data = earlier
         else:
-            hold.data = event.data
-            hold.newest_only = False
+            hold.data = earlier + event.data
+            hold.newest_only = status == PAUSE_WATERMARK
         hold.has_data = True
         hold.end_stream = event.end_stream
         self.holds[position] = hold

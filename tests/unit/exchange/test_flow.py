@@ -425,6 +425,18 @@ def test_the_same_holds_for_the_answer(data, head, acts, ends_cut):
     assert stage.downstream.body == sent + b"end" and stage.downstream.finishes == 1 and stage.budget.used == 0
 
 
+@pytest.mark.parametrize(("second", "kept"), [(PAUSE, b"one2"), (PAUSE_WATERMARK, b"one2"), (DISCARD, b"one")])
+def test_what_was_kept_unseen_stays_whatever_is_said_of_the_newest(second, kept):
+    statuses = iter([PAUSE_WATERMARK, second])
+    stage = Stage({"a": {"request_data": lambda by, event: next(statuses)}})
+    stage.request(end=False)
+    stage.data(b"one")
+    stage.data(b"2")
+    assert stage.exchange.held_body(stage.filters["a"], REQUEST) == kept and stage.budget.used == len(kept)
+    stage.exchange.resume(stage.filters["a"], REQUEST)
+    assert stage.terminal.body == kept and stage.downstream.credited == 4
+
+
 def test_discarded_bytes_are_credited_and_kept_nowhere():
     stage = Stage({"a": {"request_data": until_end(DISCARD)}})
     stage.request(end=False)
