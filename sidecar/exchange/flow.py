@@ -18,6 +18,8 @@ declares a length waits for the first body bytes: if those are all, the length i
 length is dropped and the codec frames the message by itself. So a plugin never has to touch the length.
 """
 
+# long-module: holds, pieces, trailers and the length belong to one walk, and each bends to the others
+
 from __future__ import annotations
 
 from collections.abc import Sequence
