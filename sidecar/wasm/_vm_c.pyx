@@ -24,8 +24,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 import ctypes
+import sys
 
-import wasmtime
 from wasmtime import _bindings as c
 from wasmtime import _ffi as ffi
 
@@ -173,6 +173,8 @@ cdef const char* deadline_message = _deadline_message
 cdef const char* host_message = _host_message
 cdef size_t host_message_size = len(_host_message)
 cdef int max_depth = MAX_DEPTH
+
+cdef object _is_finalizing = sys.is_finalizing
 
 cdef int INVALID_MEMORY_ACCESS = 6
 
@@ -810,7 +812,8 @@ cdef class Vm:
         self._functions = {}
 
     def __del__(self):
-        self.close()
+        if not _is_finalizing():  # then the library's wrapper is half gone, and the system frees everything
+            self.close()
 
     def __dealloc__(self):
         PyMem_Free(self._guest.hosts)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 import threading  # for the per-thread slot and the check that threads do not share an instance
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -365,8 +366,9 @@ class Vm:
                 fn.vm = None
         self._functions = {}
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing():  # then the library's wrapper is half gone, and the system frees everything
+            self.close()
 
 
 def _trampoline_body(place: int | None, caller: Any, slots: Any, count: int) -> int:

@@ -43,27 +43,27 @@ class Watchdog:
         self._parked = True
         self._thread: threading.Thread | None = None
 
+    # Neither takes the lock, which is never given back by a thread that the end of the process has frozen.
     def add(self, watch: Watch) -> None:
-        with self._wake:
-            self._watches.add(watch)
+        self._watches.add(watch)
 
     def remove(self, watch: Watch) -> None:
-        with self._wake:
-            self._watches.discard(watch)
-            self._quantum = min((each.quantum for each in self._watches), default=3600.0)
+        self._watches.discard(watch)
+        self._quantum = min((each.quantum for each in tuple(self._watches)), default=3600.0)
 
     def arm(self, watch: Watch, timeout: float) -> None:
         """Start the clock of a call: it is to be cut ``timeout`` seconds from now."""
         watch.deadline = time.monotonic() + timeout
         self._active = True
-        if timeout < watch.quantum:
-            watch.quantum = timeout
-        if self._parked or timeout < self._quantum:
-            self._rouse(timeout)
+        quantum = max(timeout, RETRY)
+        if quantum < watch.quantum:
+            watch.quantum = quantum
+        if self._parked or quantum < self._quantum:
+            self._rouse(quantum)
 
-    def _rouse(self, timeout: float) -> None:
+    def _rouse(self, quantum: float) -> None:
         with self._wake:
-            self._quantum = min(self._quantum, timeout)
+            self._quantum = min(self._quantum, quantum)
             self._parked = False
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="wasm-watchdog", daemon=True)
@@ -79,7 +79,7 @@ class Watchdog:
                 if idle > IDLE_ROUNDS:
                     self._parked = True
                     # In this order: a call that began before it could see "parked" is found here.
-                    if not any(watch.deadline for watch in self._watches):
+                    if not any(watch.deadline for watch in tuple(self._watches)):
                         self._wake.wait_for(lambda: not self._parked)
                     self._parked = False
                     idle = 0
@@ -89,7 +89,7 @@ class Watchdog:
         """Move the epoch when a call is over its time; how long to sleep until the next one may be."""
         now = time.monotonic()
         pause = self._quantum
-        for watch in self._watches:
+        for watch in tuple(self._watches):
             deadline = watch.deadline
             if not deadline:
                 continue
