@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +22,9 @@ MAX_NODES: Final = 100_000
 MAX_DEPTH: Final = 32
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_IPV6: Final = re.compile(r"\[[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?:|[\s\[,]::")
+_SURROGATES: Final = re.compile(r"((?<!\\)(?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(slots=True)
@@ -30,10 +34,12 @@ class Scalar:
     """Written without quotes, so that it may be a number, a boolean or null."""
     file: str
     line: int
+    is_replaced: bool = False
+    """Holds the value of a variable: quotes around it say nothing about its type, and it is never null."""
 
     @property
     def is_null(self) -> bool:
-        return self.is_plain and self.text in ("", "~", "null")
+        return self.is_plain and not self.is_replaced and self.text in ("", "~", "null")
 
 
 @dataclass(slots=True)
@@ -68,34 +74,40 @@ def read_file(path: str) -> str:
     try:
         # Not to hang on a pipe that nobody writes to.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise Unreadable(Problem(path, 0, "", f"cannot be read: {error.strerror}")) from None
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Unreadable(Problem(path, 0, "", "is not a regular file"))
-        data = file.read(MAX_FILE + 1)
+        with open(fd, "rb") as file:
+            data = file.read(MAX_FILE + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        raise Unreadable(Problem(path, 0, "", f"cannot be read: {reason}")) from None
+    if data is None:
+        raise Unreadable(Problem(path, 0, "", "is not a regular file"))
     if len(data) > MAX_FILE:
         raise Unreadable(Problem(path, 0, "", f"is larger than {MAX_FILE >> 20} MiB"))
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF8)):
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE, codecs.BOM_UTF8)):
         raise Unreadable(Problem(path, 1, "", "begins with a byte order mark: save it as plain UTF-8"))
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Unreadable(Problem(path, line, "", "is not UTF-8")) from None
+    strange = _CONTROL.search(text)
+    if strange is not None:
+        line = text.count("\n", 0, strange.start()) + 1
+        raise Unreadable(Problem(path, line, "", f"holds the control character U+{ord(strange[0]):04X}"))
+    return text
 
 
 def parse(text: str, file: str) -> tuple[Mapping, list[Problem]]:
     """The document's top mapping and what is wrong inside it; raises :class:`Unreadable` when it cannot be read on."""
     builder = _Builder(file)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        for event in yaml.parse(_joined_surrogates(text), Loader=_Loader):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(str(part) for part in (error.context, error.problem) if part)
-        hint = " (a tab cannot indent)" if "\\t" in what or "'\t'" in what else ""
-        raise Unreadable(Problem(file, mark.line + 1 if mark else 0, "", f"is not YAML: {what}{hint}")) from None
+        line = mark.line + 1 if mark else 0
+        raise Unreadable(Problem(file, line, "", f"is not YAML: {what}{_hint(text, line)}")) from None
     except yaml.YAMLError as error:
         raise Unreadable(Problem(file, 0, "", f"is not YAML: {error}")) from None
     root = builder.root
@@ -104,6 +116,28 @@ def parse(text: str, file: str) -> tuple[Mapping, list[Problem]]:
     if not isinstance(root, Mapping):
         raise Unreadable(Problem(file, root.line, "", "must be a mapping of blocks"))
     return root, builder.problems
+
+
+def _joined_surrogates(text: str) -> str:
+    """JSON writes a character beyond U+FFFF as two escapes (RFC 8259 section 7), which YAML does not know."""
+    if "\\u" not in text or text.lstrip()[:1] not in ("{", "["):
+        return text
+    return _SURROGATES.sub(
+        lambda match: match[1] + (bytes.fromhex(match[2]) + bytes.fromhex(match[3])).decode("utf-16-be"), text
+    )
+
+
+def _hint(text: str, line: int) -> str:
+    """What most often stands behind a syntax error on ``line``."""
+    lines = text.splitlines()
+    wrong = lines[line - 1] if 0 < line <= len(lines) else ""
+    if "\t" in wrong[: len(wrong) - len(wrong.lstrip())]:
+        return " (a tab cannot indent: use spaces)"
+    if "${" in wrong:
+        return ' (between { } or [ ] a variable needs quotes: "${NAME}")'
+    if _IPV6.search(wrong):
+        return ' (an IPv6 address needs quotes: "[::1]:8080")'
+    return ""
 
 
 class _Builder:
@@ -139,7 +173,7 @@ class _Builder:
             raise Unreadable(Problem(self.file, line, "", f"holds more than {MAX_NODES} values"))
         if event.anchor:
             self._refuse(line, f"'&{event.anchor}': anchors are not used here")
-        if event.tag and event.tag != "!":
+        if event.tag:
             self._refuse(line, f"'{event.tag}': tags are not used here")
         if isinstance(event, yaml.ScalarEvent):
             self._add(Scalar(event.value, not event.style, self.file, line), line)

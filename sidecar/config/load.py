@@ -7,9 +7,10 @@ a plugin's code) is judged when the configuration is built, and reported in the 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sidecar.config import model
 from sidecar.config.block import Block, plain
@@ -23,14 +24,15 @@ from sidecar.config.traffic import read_listener, read_upstream
 from sidecar.config.variables import replace
 from sidecar.errors import ConfigError, Problem
 
-LATER_BLOCKS = ("identity", "authorization", "redirect")
+LATER_BLOCKS: Final = ("identity", "authorization", "redirect")
+MAX_PROBLEMS: Final = 500
 
 
 def load(
     files: Sequence[str],
     environ: Mapping[str, str],
     *,
-    exists: Callable[[str], bool] = os.path.exists,
+    exists: Callable[[str], bool] = os.path.isfile,
     quota: Callable[[], int] = cpu_quota,
 ) -> model.Config:
     """Read ``files`` in order; raises ConfigError. ``environ`` is what ``${NAME}`` looks at."""
@@ -40,30 +42,53 @@ def load(
     problems += check(config, document, exists)
     if problems:
         raise ConfigError(in_order(problems, files))
-    return config
+    warnings = [str(warning) for warning in in_order(warnings_of(config, document, exists), files)]
+    return dataclasses.replace(config, warnings=tuple(warnings), origins=_origins(document, files))
+
+
+def _origins(document: Document, files: Sequence[str]) -> dict[str, str]:
+    named = {os.path.abspath(name): name for name in files}
+    return {block: named.get(node.file, node.file) for block, node in document.entries.items()}
 
 
 def in_order(problems: Sequence[Problem], files: Sequence[str]) -> list[Problem]:
-    """Each once, in the order of the files and their lines, under the names that the user gave the files."""
+    """Each once, in the order of the files and their lines, under the names that the user gave the files.
+
+    At most :data:`MAX_PROBLEMS`, and what stood in a file cannot write lines of its own into a log.
+    """
     named = {os.path.abspath(name): name for name in files}
     order = {name: place for place, name in enumerate(named.values())}
-    shown = [problem._replace(file=named.get(problem.file, problem.file)) for problem in dict.fromkeys(problems)]
-    return sorted(shown, key=lambda problem: (order.get(problem.file, 0), problem.line))
+    shown = [
+        Problem(named.get(file, file), line, _printable(path), _printable(message))
+        for file, line, path, message in dict.fromkeys(problems)
+    ]
+    shown.sort(key=lambda problem: (order.get(problem.file, 0), problem.line))
+    more = len(shown) - MAX_PROBLEMS
+    return shown if more <= 0 else [*shown[:MAX_PROBLEMS], Problem(shown[-1].file, 0, "", f"and {more} more problems")]
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )
 
 
 def _document(files: Sequence[str]) -> tuple[Document, list[Problem]]:
     problems: list[Problem] = []
     whole: Document | None = None
+    is_readable = True
     for name in files:
         path = os.path.abspath(name)
         try:
             document, wrong = parse(read_file(path), path)
         except Unreadable as refused:
             problems.append(refused.problem)
+            is_readable = False
             continue
         problems += wrong
         whole = document if whole is None else merge(whole, document)
-    if whole is None:
+    if whole is None or not is_readable:
+        # What the others say cannot be judged without it.
         raise ConfigError(in_order(problems, files) or [Problem("", 0, "", "no configuration file is given")])
     return whole, problems
 
@@ -94,7 +119,6 @@ def _config(
         access_log=read_access_log(top),
         limits=read_limits(top),
         files=tuple(os.path.abspath(name) for name in files),
-        warnings=tuple(warnings_of(listeners, routes, upstreams, top.node, exists, plugins)),
         source=source,
     )
     top.finish()

@@ -1,7 +1,8 @@
 """The configuration as frozen values; the one shape that every other floor sees, each its own piece.
 
-Sizes are bytes, times are seconds. The text under a field is its page in ``docs/config.md``. What a later version
-brings has no field here: its keys are known to the readers of the blocks, and refused by name.
+Sizes are bytes, times are seconds; ``line`` is where it stood, and no part of what it is. The text under a field is its
+page in ``docs/config.md``. What a later version brings has no field here: its keys are known to the readers of the
+blocks, and refused by name.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Listener:
     """``auto`` or ``http``."""
     upstream: str | None = None
     """Where a request goes that no route matches; without it such a request is ``no_route`` 404."""
-    line: int = 0
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Upstream:
     """Requests in flight to the upstream, per worker; beyond it ``overloaded``."""
     retry_budget: float = 0.2
     """Retries as a share of requests, on top of ten a second."""
-    line: int = 0
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Plugin:
     """Written ``on_overflow``: ``reject`` (413) or ``stream``."""
     allow_upstreams: tuple[str, ...] | None = None
     """What its HTTP calls may reach; absent is any named upstream."""
-    line: int = 0
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class Route:
     """Written ``rewrite: {prefix: ...}``."""
     request_headers: HeaderEdit = HeaderEdit()
     response_headers: HeaderEdit = HeaderEdit()
-    line: int = 0
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,3 +293,5 @@ class Config:
     """What is allowed but probably not meant, one line each."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """The merged document after replacement of variables, for ``sidecar config``; secrets are masked by the page."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """The file that each top block came from (the last one, where blocks were joined), as the user named it."""

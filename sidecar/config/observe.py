@@ -7,10 +7,20 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sidecar.config import model
-from sidecar.config.block import Block
+from sidecar.config.block import Block, host_problem, nearest, one_of
 
 PROPAGATION: Final = ("tracecontext", "baggage", "b3", "jaeger")
-LATER_LIMITS: Final = ("pending_handshakes", "connect_allow", "per_peer", "streams_per_connection")
+LATER_LIMITS: Final = (
+    "connect_allow",
+    "h2_control",
+    "h2_resets",
+    "h3_control",
+    "h3_resets",
+    "pending_handshakes",
+    "per_peer",
+    "self_loop",
+    "streams_per_connection",
+)
 SIZES: Final = {"header_bytes", "request_line", "chunk_ext", "body_window", "held_bodies", "callout_body", "body_rate"}
 MAY_BE_ZERO: Final = {"route_timeout", "body_rate", "interim", "body_grace"}
 
@@ -25,7 +35,7 @@ def read_tracing(top: Block) -> model.Tracing | None:
     formats = block.texts("propagation") if block.has("propagation") else PROPAGATION
     for name in formats:
         if name not in PROPAGATION:
-            block.complain("propagation", f"'{name}' is not one of {', '.join(PROPAGATION)}")
+            block.complain("propagation", f"'{name[:60]}' is not {one_of(PROPAGATION)}{nearest(name, PROPAGATION)}")
     tracing = model.Tracing(
         endpoint=endpoint,
         protocol=block.choice("protocol", "grpc", ("grpc", "http/protobuf")) if block.has("protocol") else None,
@@ -40,10 +50,13 @@ def _check_url(block: Block, endpoint: str) -> None:
     try:
         url = urlsplit(endpoint)
         is_url = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+        is_url = is_url and not host_problem(url.hostname or "")
     except ValueError:
         is_url = False
     if not is_url:
-        block.complain("endpoint", f"'{endpoint}' is not a URL like http://collector:4317")
+        block.complain("endpoint", f"'{endpoint[:60]}' is not a URL like http://collector:4317")
+    elif url.username is not None:
+        block.complain("endpoint", "carries a user name, which is not sent: use OTEL_EXPORTER_OTLP_HEADERS")
 
 
 def read_metrics(top: Block) -> model.Metrics:
@@ -52,7 +65,8 @@ def read_metrics(top: Block) -> model.Metrics:
     if block is None:
         return default
     metrics = model.Metrics(
-        block.address("address", default.address), block.integer("max_series", default.max_series, 500, 1_000_000)
+        block.listen_address("address", default.address),
+        block.integer("max_series", default.max_series, 100, 1_000_000),
     )
     block.finish()
     return metrics
@@ -63,7 +77,7 @@ def read_health(top: Block) -> model.Health:
     block = top.block("health")
     if block is None:
         return default
-    health = model.Health(block.address("address", default.address))
+    health = model.Health(block.listen_address("address", default.address))
     block.finish()
     return health
 
@@ -73,10 +87,10 @@ def read_admin(top: Block) -> model.Admin:
     block = top.block("admin")
     if block is None:
         return default
-    address = block.address("address", default.address)
+    address = block.listen_address("address", default.address)
     if not address.is_loopback:
         block.complain("address", f"{address}: the admin pages are for loopback only")
-    path = block.text("socket", default.socket)
+    path = block.file_path("socket", default.socket)
     if len(path.encode()) > 107:
         block.complain("socket", "is longer than a Unix socket's path may be (107 bytes)")
     block.finish()
@@ -91,7 +105,7 @@ def read_access_log(top: Block) -> model.AccessLog:
     log = model.AccessLog(
         block.boolean("enabled", default.enabled),
         block.choice("format", default.format, ("json", "text")),
-        block.text("path", default.path),
+        block.file_path("path", default.path),
     )
     block.finish()
     return log

@@ -11,17 +11,21 @@ from typing import Final
 from sidecar.config import model
 from sidecar.config.block import Block, kind_of, nearest, one_of, plain
 from sidecar.config.document import Mapping, Node, Scalar
+from sidecar.config.traffic import is_host_condition
+from sidecar.http.edits import reason_against, value_problem
+from sidecar.http.pattern import PathPattern
+from sidecar.http.validate import check_path
 
-LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "error", "critical")
+LOG_LEVELS: Final = ("trace", "debug", "info", "warn", "error", "critical", "off")
 RETRY_WORDS: Final = ("connect-failure", "refused-stream", "reset", "gateway-error", "5xx")
 SEARCHED: Final = ("plugins", "", "/etc/sidecar/plugins", "/etc/loom/plugins")
 """Where ``NAME.wasm`` is looked for when a plugin names no path; the first two are beside the configuration."""
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+EDITS: Final = ("request_headers", "response_headers")
 DIRECTIONS: Final = ("inbound", "outbound", "both")
 
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HOST: Final = re.compile(r"(?:\*\.)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,252}))(?::[0-9]{1,5})?")
-_PATH: Final = re.compile(r"/[!-\x22\x24-\x3e\x40-\x5b\x5d-~]*")
 
 Exists = Callable[[str], bool]
 
@@ -29,7 +33,7 @@ Exists = Callable[[str], bool]
 def read_plugin(block: Block, exists: Exists) -> model.Plugin:
     phases = _phases(block)
     plugin = model.Plugin(
-        name=block.required("name"),
+        name=block.name(),
         path=_path(block, exists),
         sha256=_digest(block),
         phases=phases,
@@ -39,7 +43,7 @@ def read_plugin(block: Block, exists: Exists) -> model.Plugin:
         root_id=block.text("root_id"),
         vm_id=block.text("vm_id"),
         memory_limit=block.size("memory_limit", 16_000_000, 65536, 4 << 30),
-        timeout=block.duration("timeout", 0.05, 0.001, 60.0),
+        timeout=block.duration("timeout", 0.05, 0.001, 3600.0),
         log_level=block.choice("log_level", "info", LOG_LEVELS),
         direction=block.choice("direction", "both", DIRECTIONS),
         on_failure=_on_failure(block),
@@ -64,21 +68,30 @@ def as_bytes(node: Node | None) -> bytes:
 def _phases(block: Block) -> tuple[str, ...] | None:
     if not block.has("phase"):
         return None
-    found = block.texts("phase")
+    found = block.texts("phase", empty="is empty, and so the plugin would never run; leave it out for every phase")
     for phase in found:
         if phase not in model.PHASES:
-            block.complain("phase", f"'{phase}' is not a phase: {one_of(model.PHASES)}{nearest(phase, model.PHASES)}")
+            hint = nearest(phase, model.PHASES) or f" (known: {', '.join(model.PHASES)})"
+            block.complain("phase", f"'{phase[:60]}' is not a phase{hint}")
     return found
 
 
 def _path(block: Block, exists: Exists) -> str:
-    folder = os.path.dirname(block.node.file)
     if block.has("path"):
-        node = block.scalar("path")
-        return os.path.abspath(os.path.join(os.path.dirname(node.file), node.text)) if node is not None else ""
+        return block.file_path("path")
     name = block.text("name")
+    if "/" in name:
+        block.complain("path", f"is required, since '{name[:60]}' cannot be the name of a file")
+        return ""
+    folder = os.path.dirname(block.node.file)
     places = [os.path.abspath(os.path.join(folder, place, f"{name}.wasm")) for place in SEARCHED]
     return next((place for place in places if exists(place)), places[0])
+
+
+def searched(first: str) -> list[str]:
+    """The folders that were searched for a module that is in none of them; ``first`` is the path it got."""
+    folder = os.path.dirname(os.path.dirname(first))
+    return [os.path.abspath(os.path.join(folder, place)) for place in SEARCHED]
 
 
 def _digest(block: Block) -> str:
@@ -100,15 +113,17 @@ def _on_failure(block: Block) -> dict[str, str]:
 
 def read_route(block: Block) -> model.Route:
     path, regex = _route_path(block)
-    methods = block.texts("methods")
+    methods = block.texts("methods", empty="is empty, and so matches nothing; leave it out for any method")
     for method in methods:
         if not _TOKEN.fullmatch(method) or method != method.upper():
-            block.complain("methods", f"'{method}' is not a method in upper case")
-    host = block.text("host") or None
-    if host is not None and not _HOST.fullmatch(host):
-        block.complain("host", f"'{host}' is not a host name or *.suffix")
+            hint = nearest(method.upper(), METHODS)
+            block.complain("methods", f"'{method[:60]}' is not a method in upper case{hint}")
+    host = block.text("host") if block.has("host") else None
+    if host is not None and not is_host_condition(host):
+        hint = "; leave it out for any host" if host == "*" else ""
+        block.complain("host", f"'{host[:60]}' is not a host name or *.suffix{hint}")
     route = model.Route(
-        id=block.required("id"),
+        id=block.name("id"),
         direction=block.choice("direction", "both", DIRECTIONS),
         host=host,
         path=path,
@@ -119,12 +134,12 @@ def read_route(block: Block) -> model.Route:
         plugins=_uses(block),
         timeout=block.duration("timeout", 0.0) if block.has("timeout") else None,
         retries=_retries(block),
-        rewrite_prefix=_rewrite(block, regex),
+        rewrite_prefix=_rewrite(block),
         request_headers=_edit(block, "request_headers"),
         response_headers=_edit(block, "response_headers"),
         line=block.node.line,
     )
-    block.finish()
+    block.finish({"match": "conditions stand in the route itself: path, host, methods, headers"})
     return route
 
 
@@ -135,42 +150,62 @@ def _route_path(block: Block) -> tuple[str | None, str | None]:
         assert inner is not None
         regex = inner.required("regex")
         inner.finish()
+        try:
+            PathPattern(regex)
+        except ValueError as error:
+            inner.complain("regex", str(error))
         return None, regex or None
-    path = block.text("path") or None
-    if path is None:
+    if not block.has("path"):
         return None, None
-    if path != "*" and not _PATH.fullmatch(path):
-        block.complain("path", f"'{path}' is not a path: it begins with '/' and has no '?', '#', space or backslash")
-    elif "*" in path[:-1] or (path.endswith("*") and path != "*" and not path.endswith("/*")):
-        block.complain("path", f"'{path}': a '*' stands only as the last segment, like /x/*; else use {{regex: ...}}")
-    elif "//" in path or "/./" in f"{path}/" or "/../" in f"{path}/":
-        block.complain("path", f"'{path}' can match no request: empty and dot segments are refused")
+    path = block.text("path")
+    if isinstance(node, Scalar) and path != "*":
+        reason = _path_problem(path)
+        if reason:
+            block.complain("path", f"'{path[:60]}': {reason}")
     return path, None
+
+
+def _path_problem(path: str) -> str:
+    """Empty for an exact path or a prefix ``/x/*`` that a request can have, else the reason."""
+    if not path.isascii() or "?" in path or "#" in path:
+        return "a path is ASCII, other bytes as %xx, and has no '?' and no '#'"
+    fixed = path.removesuffix("*") if path.endswith("/*") else path
+    if "*" in fixed:
+        return "a '*' stands only as the last segment, like /x/*; else use {regex: ...}"
+    reason = check_path(fixed.encode())
+    return f"no request can have it: {reason}" if reason else ""
 
 
 def _conditions(block: Block) -> dict[str, str]:
     found = block.text_map("headers")
-    for name in found:
+    conditions: dict[str, str] = {}
+    for name, value in found.items():
         if not _TOKEN.fullmatch(name):
-            block.complain("headers", f"'{name}' is not a header name")
-    return {name.lower(): value for name, value in found.items()}
+            block.complain("headers", f"'{name[:60]}' is not a header name")
+        elif name.lower() in conditions:
+            block.complain("headers", f"'{name}' stands here twice: case makes no difference")
+        elif value_problem(value) or value != value.strip(" \t"):
+            block.complain("headers", f"the value of '{name}' matches no request: it holds a line break or outer space")
+        conditions[name.lower()] = value
+    return conditions
 
 
 def _split(block: Block) -> tuple[tuple[str, int], ...]:
     if block.has("upstream") and block.has("split"):
         block.complain("split", "stands beside 'upstream': one of the two")
     if block.has("split"):
-        found = []
+        found: list[tuple[str, int]] = []
         for part in block.blocks("split"):
-            found.append((part.required("upstream"), part.integer("weight", 1, 0, 1_000_000)))
+            name = part.required("upstream")
+            if name and any(name == other for other, _ in found):
+                part.complain("upstream", f"'{name}' stands in this split twice")
+            found.append((name, part.integer("weight", 1, 0, 1_000_000)))
             part.finish()
         if not found or not any(weight for _, weight in found):
             block.complain("split", "sends nothing anywhere: give at least one upstream a weight above 0")
         return tuple(found)
-    name = block.text("upstream")
-    if not name:
-        block.complain("upstream", "is required (or 'split')")
-    return ((name, 1),)
+    block.require("upstream", "is required (or 'split')")
+    return ((block.required("upstream") if block.has("upstream") else "", 1),)
 
 
 def _uses(block: Block) -> tuple[model.PluginUse, ...] | None:
@@ -196,11 +231,12 @@ def _retries(block: Block) -> model.Retries | None:
     inner = block.block("retries")
     if inner is None:
         return None
-    words = inner.texts("on") if inner.has("on") else model.DEFAULT_RETRY_ON
+    empty = "is empty, and so nothing is retried; leave the block out"
+    words = inner.texts("on", empty=empty) if inner.has("on") else model.DEFAULT_RETRY_ON
     for word in words:
         if word not in RETRY_WORDS and not (word.isascii() and word.isdigit() and 400 <= int(word) <= 599):
             known = f"{one_of(RETRY_WORDS)} or a status from 400 to 599{nearest(word, RETRY_WORDS)}"
-            inner.complain("on", f"'{word}' is not {known}")
+            inner.complain("on", f"'{word[:60]}' is not {known}")
     retries = model.Retries(
         attempts=inner.integer("attempts", 1, 0, 10),
         on=words,
@@ -210,16 +246,17 @@ def _retries(block: Block) -> model.Retries | None:
     return retries
 
 
-def _rewrite(block: Block, regex: str | None) -> str | None:
+def _rewrite(block: Block) -> str | None:
     inner = block.block("rewrite")
     if inner is None:
         return None
     prefix = inner.required("prefix")
-    if prefix and not (_PATH.fullmatch(prefix) and "*" not in prefix):
-        inner.complain("prefix", f"'{prefix}' is not a path")
-    if regex is not None:
+    reason = _path_problem(prefix) if prefix else ""
+    if reason or prefix.endswith("*"):
+        inner.complain("prefix", f"'{prefix[:60]}': {reason or 'a replacement has no wildcard'}")
+    if isinstance(block.get("path"), Mapping):
         inner.complain("prefix", "goes with an exact path or a prefix, not with a regex")
-    inner.finish()
+    inner.finish({key: f"'{key}' stands beside 'rewrite', in the route" for key in EDITS})
     return prefix or None
 
 
@@ -228,5 +265,13 @@ def _edit(block: Block, key: str) -> model.HeaderEdit:
     if inner is None:
         return model.HeaderEdit()
     edit = model.HeaderEdit(inner.text_map("set"), inner.text_map("add"), inner.texts("remove"))
+    for kind, values in (("set", edit.set), ("add", edit.add), ("remove", dict.fromkeys(edit.remove, ""))):
+        names: set[str] = set()
+        for name, value in values.items():
+            if reason := reason_against(name) or value_problem(value):
+                inner.complain(kind, reason if reason.startswith("'") else f"the value of '{name}' {reason}")
+            elif name.lower() in names:
+                inner.complain(kind, f"'{name}' stands here twice: case makes no difference")
+            names.add(name.lower())
     inner.finish()
     return edit

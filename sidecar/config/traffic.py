@@ -6,8 +6,9 @@ from typing import Final
 
 from sidecar.address import Address
 from sidecar.config import model
-from sidecar.config.block import Block
+from sidecar.config.block import Block, host_problem
 from sidecar.config.document import Mapping, Scalar, Sequence
+from sidecar.http.validate import check_authority
 
 BALANCERS: Final = ("round_robin", "random", "least_request", "p2c_ewma")
 
@@ -15,7 +16,7 @@ BALANCERS: Final = ("round_robin", "random", "least_request", "p2c_ewma")
 def read_listener(block: Block) -> model.Listener:
     _tls(block, ("strict", "permissive"))
     listener = model.Listener(
-        name=block.required("name"),
+        name=block.name(),
         direction=_direction(block),
         addresses=_addresses(block),
         protocol=block.choice("protocol", "auto", ("auto", "http"), ("http2", "http3", "tcp")),
@@ -28,53 +29,46 @@ def read_listener(block: Block) -> model.Listener:
 
 
 def _direction(block: Block) -> str:
-    if not block.has("direction"):
-        block.complain("direction", "is required: 'inbound' or 'outbound'")
+    block.require("direction", "is required: 'inbound' or 'outbound'")
     return block.choice("direction", "inbound", ("inbound", "outbound"))
 
 
 def _addresses(block: Block) -> tuple[Address, ...]:
-    node = block.get("address")
-    if node is None:
-        block.complain("address", "is required")
+    if not block.require("address"):
         return ()
+    node = block.get("address")
     items = node.items if isinstance(node, Sequence) else [node]
     found: list[Address] = []
-    for item in items:
+    for index, item in enumerate(items):
+        key = f"address[{index}]" if isinstance(node, Sequence) else "address"
         if isinstance(item, Scalar):
-            address = block.as_address("address", item)
-            if address is not None:
-                if not is_ip(address):
-                    block.complain("address", f"'{item.text}': a listener needs an IP address, not a name", item)
+            address = block.as_address(key, item)
+            if address is not None and block.check_ip(key, address, item):
+                if address in found:
+                    block.complain(key, f"{address} stands here twice", item)
                 found.append(address)
         else:
-            block.complain("address", "must be HOST:PORT or a list of them", item)
+            block.complain(key, "must be IP:PORT or a list of them", item)
     if not items:
         block.complain("address", "names no address")
-    if len(set(found)) < len(found):
-        block.complain("address", "names an address twice")
     return tuple(found)
 
 
-def is_ip(address: Address) -> bool:
-    host = address.host
-    return ":" in host or (all(part.isdigit() and int(part) < 256 for part in host.split(".")) and host.count(".") == 3)
-
-
-def _tls(block: Block, later: tuple[str, ...]) -> None:
+def _tls(block: Block, later: tuple[str, ...], *later_keys: str) -> None:
     tls = block.block("tls")
     if tls is not None:
+        tls.require("mode")
         tls.choice("mode", "disable", ("disable",), later)
-        tls.later("expect", "ca_file", "server_name")
+        tls.later(*later_keys)
         tls.finish()
 
 
 def read_upstream(block: Block) -> model.Upstream:
-    _tls(block, ("mesh", "simple"))
+    _tls(block, ("mesh", "simple"), "expect", "ca_file", "server_name")
     block.later("health_check", "outlier")
     circuit = block.block("circuit_breaker") or Block(Mapping(block.node.file, block.node.line), "", [])
     upstream = model.Upstream(
-        name=block.required("name"),
+        name=block.name(),
         endpoints=_endpoints(block),
         protocol=block.choice("protocol", "auto", ("auto", "http1"), ("http2", "http3", "tcp")),
         match=_match(block),
@@ -103,26 +97,39 @@ def _count(block: Block, circuit: Block, key: str, default: int) -> int:
 
 def _endpoints(block: Block) -> tuple[model.Endpoint, ...]:
     found: list[model.Endpoint] = []
-    for index, node in enumerate(block.items("endpoints")):
+    seen: set[Address] = set()
+    if not block.require("endpoints"):
+        return ()
+    nodes = block.items("endpoints")
+    for index, node in enumerate(nodes):
         key = f"endpoints[{index}]"
+        endpoint: model.Endpoint | None = None
         if isinstance(node, Scalar):
             address = block.as_address(key, node)
-            if address is not None:
-                found.append(model.Endpoint(address))
+            endpoint = model.Endpoint(address) if address is not None else None
         elif isinstance(node, Mapping):
-            inner = Block(node, block.where(key), block.problems)
-            host, port = inner.required("host"), inner.integer("port", 0, 1, 65535)
-            if not inner.has("port"):
-                inner.complain("port", "is required")
-            found.append(model.Endpoint(Address(host.strip("[]"), port), inner.integer("weight", 1, 1, 1_000_000)))
-            inner.finish()
+            endpoint = _endpoint(Block(node, block.where(key), block.problems))
         else:
             block.complain(key, "must be HOST:PORT or {host, port, weight}", node)
-    if not block.has("endpoints"):
-        block.complain("endpoints", "is required")
-    elif not block.items("endpoints"):
+        if endpoint is not None:
+            if endpoint.address in seen:
+                block.complain(key, f"{endpoint.address} stands here twice: give one a weight instead", node)
+            seen.add(endpoint.address)
+            found.append(endpoint)
+    if not nodes and isinstance(block.get("endpoints"), Sequence):
         block.complain("endpoints", "names no endpoint")
     return tuple(found)
+
+
+def _endpoint(block: Block) -> model.Endpoint | None:
+    host, port = block.required("host").removeprefix("[").removesuffix("]"), block.integer("port", 0, 1, 65535)
+    block.require("port")
+    weight = block.integer("weight", 1, 1, 1_000_000)
+    block.finish()
+    reason = host_problem(host) if host else ""
+    if reason:
+        block.complain("host", reason)
+    return model.Endpoint(Address(host, port), weight) if host and port and not reason else None
 
 
 def _match(block: Block) -> model.Match | None:
@@ -130,9 +137,15 @@ def _match(block: Block) -> model.Match | None:
     if inner is None:
         return None
     inner.later("cidrs", "ports")
-    hosts = inner.texts("hosts")
+    hosts = inner.texts("hosts", empty="is empty, and so matches nothing")
     for host in hosts:
-        if not host or "*" in host.removeprefix("*.") or "/" in host or host != host.strip():
-            inner.complain("hosts", f"'{host}' is not a host name or *.suffix")
+        if not is_host_condition(host):
+            inner.complain("hosts", f"'{host[:60]}' is not a host name or *.suffix")
     inner.finish()
     return model.Match(hosts)
+
+
+def is_host_condition(host: str) -> bool:
+    """A host as a request names it, with or without a port, or ``*.suffix``."""
+    bare = host.removeprefix("*.")
+    return bool(bare) and bare.isascii() and not check_authority(bare.encode())

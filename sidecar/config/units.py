@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -18,8 +19,8 @@ _BYTES: Final = {
     "MiB": 1 << 20,
     "GiB": 1 << 30,
 }
-_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,39}")
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def duration(text: str) -> float | None:
@@ -42,8 +43,11 @@ def integer(text: str) -> int | None:
 
 
 def number(text: str) -> float | None:
-    """A plain decimal fraction."""
-    return float(text) if _NUMBER.fullmatch(text) else None
+    """A number as JSON writes it (RFC 8259 section 6): no sign ``+``, no leading zero or point, no ``inf``."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def boolean(text: str) -> bool | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sidecar.config.model import HeaderEdit, Route
 from sidecar.http.headers import HeaderMap
+from sidecar.http.pattern import PathPattern
 from sidecar.http.semantics import is_forged
 from sidecar.route.entry import RouteEntry
 from sidecar.route.headers_ops import HeaderOps
 from sidecar.route.match import canonical_host, decoded_path
-from sidecar.route.pattern import PathPattern
 
 
 class Rule:

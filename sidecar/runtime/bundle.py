@@ -55,8 +55,9 @@ def read_bundle(files: Sequence[str], environ: Mapping[str, str]) -> Bundle:
 
 
 def problem_of(config: Config, line: int, path: str, message: str) -> Problem:
-    """A problem found after loading. Lines are those of the merged document's last file."""
-    return Problem(config.files[-1] if config.files else "configuration", line, path, message)
+    """A problem found after loading, in the file that its top block came from."""
+    block = path.partition(".")[0]
+    return Problem(config.origins.get(block) or (config.files or ("configuration",))[-1], line, path, message)
 
 
 def read_module(path: str) -> bytes:

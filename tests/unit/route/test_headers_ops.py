@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.http.edits import PROTECTED
 from sidecar.http.headers import HeaderMap
-from sidecar.route.headers_ops import PROTECTED, HeaderOps, reason_against
+from sidecar.route.headers_ops import HeaderOps
 
 
 def test_first_removed_then_set_then_added():
@@ -22,7 +23,6 @@ def test_nothing_to_remove_is_no_change():
 
 @pytest.mark.parametrize("name", [*sorted(PROTECTED), ":path", "Host", "Content-Length", "a b", "", "ä"])
 def test_framing_and_routing_are_not_a_routes_to_edit(name):
-    assert reason_against(name)
     for edit in ({"set": {name: "x"}}, {"add": {name: "x"}}, {"remove": [name]}):
         with pytest.raises(ValueError):
             HeaderOps(**edit)

@@ -42,7 +42,7 @@ def test_a_plugin_that_cannot_be_read_is_named_with_its_line(tmp_path):
         read_bundle([str(path)], {})
     (problem,) = refused.value.problems
     line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "auth.wasm" in text)
-    assert str(problem).startswith(f"{path}:{line}: plugins.auth: ")
+    assert str(problem).startswith(f"{path}:{line}: plugins[0].path: ")
 
 
 def test_one_that_may_be_absent_is_absent(tmp_path):

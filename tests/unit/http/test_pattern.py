@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.route.pattern import MAX_PARTS, MAX_STATES, PathPattern
+from sidecar.http.pattern import MAX_PARTS, MAX_STATES, PathPattern
 
 
 @pytest.mark.parametrize(
