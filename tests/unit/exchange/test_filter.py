@@ -1,6 +1,8 @@
+"""A filter that does nothing lets everything pass, and a local reply starts empty."""
+
 from __future__ import annotations
 
-from sidecar.exchange.filter import CONTINUE, Filter, LocalReply, Phase
+from sidecar.exchange.filter import CONTINUE, Direction, Filter, LocalReply, Phase
 from sidecar.http.events import (
     RequestData,
     RequestHeaders,
@@ -12,32 +14,29 @@ from sidecar.http.events import (
 from sidecar.http.headers import HeaderMap
 
 
-def test_a_filter_that_says_nothing_lets_everything_pass():
-    found = Filter()
-    head = HeaderMap()
-    assert found.on_request_headers(RequestHeaders(1, head)) == CONTINUE
-    assert found.on_request_data(RequestData(1, b"x")) == CONTINUE
-    assert found.on_request_trailers(RequestTrailers(1, head)) == CONTINUE
-    assert found.on_response_headers(ResponseHeaders(1, head)) == CONTINUE
-    assert found.on_response_data(ResponseData(1, b"x")) == CONTINUE
-    assert found.on_response_trailers(ResponseTrailers(1, head)) == CONTINUE
-    assert found.on_log() is None and found.on_destroy() is None
-    assert found.max_body == 1 << 20 and found.overflow_streams is False
+def test_the_defaults_let_every_event_pass() -> None:
+    idle, headers = Filter(), HeaderMap()
+    assert {
+        idle.on_request_headers(RequestHeaders(1, headers)),
+        idle.on_request_data(RequestData(1, b"")),
+        idle.on_request_trailers(RequestTrailers(1, headers)),
+        idle.on_response_headers(ResponseHeaders(1, headers)),
+        idle.on_response_data(ResponseData(1, b"")),
+        idle.on_response_trailers(ResponseTrailers(1, headers)),
+    } == {CONTINUE}
+    idle.on_log()
+    idle.on_destroy()
 
 
-def test_two_replies_share_no_headers():
-    first, second = LocalReply(200), LocalReply(200)
-    first.headers.append((b"a", b"1"))
-    assert second.headers == [] and (second.body, second.error, second.grpc_status) == (b"", None, None)
+def test_holding_is_bounded_and_refuses_by_default() -> None:
+    assert (Filter.max_body, Filter.overflow_streams) == (1 << 20, False)
 
 
-def test_phases_are_the_seeds_names():
-    assert [phase.value for phase in Phase] == [
-        "on_request_headers",
-        "on_request_body",
-        "on_request_trailers",
-        "on_response_headers",
-        "on_response_body",
-        "on_response_trailers",
-        "on_log",
-    ]
+def test_replies_do_not_share_their_headers() -> None:
+    LocalReply(200).headers.append((b"a", b"1"))
+    assert LocalReply(200).headers == []
+
+
+def test_phases_carry_the_names_that_users_know() -> None:
+    assert Phase("on_request_headers") is Phase.REQUEST_HEADERS
+    assert (Direction.REQUEST, Direction.RESPONSE) == (0, 1)
