@@ -11,6 +11,8 @@ import sys
 from sidecar.errors import ConfigError
 from sidecar.runtime.bundle import Bundle, ModuleBasket, config_from
 from sidecar.runtime.control import ControlLine, Message, open_line
+from sidecar.runtime.joint_state import JointState
+from sidecar.runtime.journal import Journal
 from sidecar.runtime.logsink import Logger, LogSink
 from sidecar.runtime.process import Process
 from sidecar.runtime.report import worker_page
@@ -23,8 +25,9 @@ from sidecar.runtime.spawn import Inbox, die_with
 class Child:
     """Answers the supervisor; the messages are the table in :meth:`handle`."""
 
-    def __init__(self, line: ControlLine, inbox: Inbox, sink: LogSink) -> None:
+    def __init__(self, line: ControlLine, inbox: Inbox, journal: Journal, sink: LogSink) -> None:
         self._line = line
+        self._journal = journal
         self._inbox = inbox
         self._sink = sink
         self._basket = ModuleBasket()
@@ -47,6 +50,7 @@ class Child:
             environ=os.environ,
             worker=message["worker"],
         )
+        self._process.shared = JointState(self._journal, message["worker"], self._process.timers)
         self._single = Single(self._process, SocketBook(self._inbox.take), raise_descriptor_limit())
         return {}
 
@@ -108,10 +112,10 @@ class Child:
         self._line.close()
 
 
-async def _serve(line_fd: int, door_fd: int, sink: LogSink) -> list[str]:
+async def _serve(line_fd: int, door_fd: int, journal_fd: int, sink: LogSink) -> list[str]:
     loop = asyncio.get_running_loop()
     line = await open_line(line_fd)
-    child = Child(line, Inbox(socket.socket(fileno=door_fd)), sink)
+    child = Child(line, Inbox(socket.socket(fileno=door_fd)), Journal(journal_fd), sink)
     loop.add_signal_handler(signal.SIGTERM, child.drain)
     for number in (signal.SIGINT, signal.SIGHUP):
         # Meant for the supervisor.
@@ -121,12 +125,13 @@ async def _serve(line_fd: int, door_fd: int, sink: LogSink) -> list[str]:
 
 
 def main(words: list[str]) -> int:
-    line_fd, door_fd, parent = (int(word) for word in words)
+    line_fd, door_fd, journal_fd, parent = (int(word) for word in words)
     die_with(parent)
     sink = LogSink("/dev/stderr")
     sink.start()
     try:
-        run_loop(_serve(line_fd, door_fd, sink), os.environ)
+        os.set_inheritable(journal_fd, False)
+        run_loop(_serve(line_fd, door_fd, journal_fd, sink), os.environ)
     finally:
         sink.close()
     return 0

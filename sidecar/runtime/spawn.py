@@ -44,8 +44,11 @@ class WorkerProcess:
         self._door.close()
 
 
-async def spawn_worker(environ: Mapping[str, str]) -> WorkerProcess:
-    """A fresh process (no fork of ours: threads and the engine do not survive one). Raises OSError."""
+async def spawn_worker(environ: Mapping[str, str], journal: int) -> WorkerProcess:
+    """A fresh process (no fork of ours: threads and the engine do not survive one). Raises OSError.
+
+    ``journal`` is the descriptor of what plugins share (:mod:`sidecar.runtime.journal`).
+    """
     ours, theirs = socket.socketpair()
     door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, their_door:
@@ -56,8 +59,9 @@ async def spawn_worker(environ: Mapping[str, str]) -> WorkerProcess:
                 "sidecar.runtime.child",
                 str(theirs.fileno()),
                 str(their_door.fileno()),
+                str(journal),
                 str(os.getpid()),
-                pass_fds=(theirs.fileno(), their_door.fileno()),
+                pass_fds=(theirs.fileno(), their_door.fileno(), journal),
                 stdin=asyncio.subprocess.DEVNULL,
                 # A signal to our group is for us: the workers hear of it from here, all at the same moment.
                 start_new_session=True,

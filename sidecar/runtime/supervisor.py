@@ -7,6 +7,7 @@ from functools import partial
 
 from sidecar.runtime.bundle import Bundle
 from sidecar.runtime.fleet import Fleet
+from sidecar.runtime.journal import make_journal
 from sidecar.runtime.life import Life
 from sidecar.runtime.logsink import Logger
 from sidecar.runtime.run import RunOptions
@@ -21,7 +22,7 @@ async def supervise(options: RunOptions, bundle: Bundle, environ: Mapping[str, s
     raise_descriptor_limit()
     registry = MetricsRegistry(config.metrics.max_series)
     fleet = Fleet(
-        partial(spawn_worker, environ),
+        partial(spawn_worker, environ, make_journal()),
         config.workers,
         SocketBook(),
         registry,

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from sidecar.runtime.bundle import config_message, module_messages
+from sidecar.runtime.journal import make_journal
 from sidecar.runtime.sockets import SocketBook, addresses_of
 from sidecar.runtime.spawn import spawn_worker
 from tests.support.runtime import TinyApp, fetch, make_bundle, on_loop
@@ -34,7 +35,7 @@ def test_a_worker_serves_changes_reports_and_drains_as_it_is_told(tmp_path):
         assert book.prepare(addresses_of(bundle.config)) == []
         book.commit()
         port = bundle.config.listeners[0].addresses[0].port
-        worker = await spawn_worker(os.environ)
+        worker = await spawn_worker(os.environ, make_journal())
         farewells: list[Any] = []
 
         async def hear(message):

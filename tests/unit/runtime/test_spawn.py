@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from sidecar.address import Address
+from sidecar.runtime.journal import make_journal
 from sidecar.runtime.spawn import Inbox, spawn_worker
 from tests.support.runtime import on_loop, until
 from tests.support.wait import eventually
@@ -38,7 +39,7 @@ def test_sockets_come_by_their_addresses():
 
 def test_a_worker_answers_and_ends_when_its_line_does():
     async def main() -> None:
-        worker = await spawn_worker({**os.environ, "SIDECAR_LOOP": "asyncio"})
+        worker = await spawn_worker({**os.environ, "SIDECAR_LOOP": "asyncio"}, make_journal())
         assert worker.pid != os.getpid()
         worker.close()
         assert await worker.process.wait() == 0
@@ -49,9 +50,10 @@ def test_a_worker_answers_and_ends_when_its_line_does():
 def test_X6_a_worker_dies_with_its_parent():
     program = (
         "import asyncio, os, sys\n"
+        "from sidecar.runtime.journal import make_journal\n"
         "from sidecar.runtime.spawn import spawn_worker\n"
         "async def main():\n"
-        "    worker = await spawn_worker(os.environ)\n"
+        "    worker = await spawn_worker(os.environ, make_journal())\n"
         "    print(worker.pid, flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
@@ -73,7 +75,7 @@ def _is_zombie(pid: int) -> bool:
 
 def test_a_killed_worker_is_noticed():
     async def main() -> None:
-        worker = await spawn_worker(os.environ)
+        worker = await spawn_worker(os.environ, make_journal())
         worker.kill()
         await until(lambda: worker.process.returncode is not None)
         worker.kill()  # nothing left to do
