@@ -207,6 +207,8 @@ class HttpManager(Connection):
         events = self.codec.receive(b"", now)
         if events:
             self._dispatch(events)
+        elif self.codec.should_close:
+            self._end(self.codec)
         else:
             # The beginning of a head came along with the request before it.
             self.set_reading(True)

@@ -116,9 +116,7 @@ class UpstreamConnection(Connection):
             stream.handler.on_upstream_writable()
 
     def on_lost(self) -> None:
-        if self.streams:
-            now = time.monotonic()
-            self._dispatch(self.codec.receive_eof(now), now)
+        # A clean end came by on_eof: what is open now was cut, and must not pass for an answer that ends by closing.
         for stream in tuple(self.streams.values()):
             self.fail_stream(stream, self._gone(stream, "connection lost"))
         self.pool.on_connection_lost(self)

@@ -23,7 +23,7 @@ from sidecar.codec.h1.names import (
     UPGRADE,
     HeadError,
 )
-from sidecar.codec.h1.reader import ChunkedReader, check_line_ends, check_size
+from sidecar.codec.h1.reader import ChunkedReader, check_partial, is_oversized
 from sidecar.codec.h1.state import Framing, Half
 from sidecar.errors import LocalProtocolError
 from sidecar.http.events import (
@@ -48,6 +48,10 @@ _AMBIGUOUS: Final = SHADOW | (CONTENT_LENGTH | TRANSFER_ENCODING) << REPEATED
 _UNUSUAL: Final = _AMBIGUOUS | OF_CONNECTION
 _WITH_CONTENT: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
+
+
+def _check_line(data: bytes, start: int, end: int) -> None:
+    parse_response(data, start, end, 0)
 
 
 class H1ClientCodec:
@@ -235,7 +239,7 @@ class H1ClientCodec:
         """See :meth:`sidecar.codec.base.Codec.receive`."""
         if self._in == Half.DEAD or not data:
             return []
-        if self._in in (Half.IDLE, Half.DONE):
+        if self._in in (Half.IDLE, Half.DONE) or self._out == Half.HEAD:
             return self._distrust(HeadError(400, "bytes that no request asked for"), [])
         self.response_started = True
         if self._held:
@@ -261,15 +265,17 @@ class H1ClientCodec:
         limits = self._limits
         end = data.find(b"\r\n\r\n", max(self._scanned - 3, 0))
         if end < 0:
-            check_line_ends(data, self._scanned, len(data))
-            if len(data) > limits.header_bytes + limits.request_line:
-                raise HeadError(431, "head of the answer too large", "header_bytes")
+            check_partial(data, 0, self._scanned, limits, _check_line)
             self._scanned = len(data)
             return -1
-        self._scanned = 0
-        if end > min(limits.request_line, limits.header_bytes):
-            check_size(data, 0, end, limits)
-        fields, minor, flags = parse_response(data, 0, end + 2, limits.header_count)
+        scanned, self._scanned = self._scanned, 0
+        if end > min(limits.request_line, limits.header_bytes) and is_oversized(data, 0, end, limits):
+            check_partial(data[: end + 4], 0, scanned, limits, _check_line)
+        try:
+            fields, minor, flags = parse_response(data, 0, end + 2, limits.header_count)
+        except HeadError:
+            check_partial(data[: end + 4], 0, scanned, limits, _check_line)
+            raise
         status = fields[0][1]
         if status[:1] == b"1":
             self._on_interim(status, fields, flags, events)

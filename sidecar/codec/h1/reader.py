@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from sidecar.codec.base import CodecLimits
@@ -15,30 +16,42 @@ _SIZE_ROOM: Final = 16
 _MOST: Final = 0x7FFFFFFFFFFFFFFF
 
 
-def check_partial(held: bytes | bytearray, start: int, scanned: int, limits: CodecLimits) -> None:
-    """Refuse a head that is not whole yet and never will be acceptable; ``scanned`` bytes were looked at before."""
+def check_partial(
+    held: bytes, start: int, scanned: int, limits: CodecLimits, check_line: Callable[[bytes, int, int], object]
+) -> None:
+    """Refuse a head that will never be acceptable, at the first byte that says so.
+
+    ``held[start:]`` is as much of the head as there is, ``scanned`` bytes of ``held`` were looked at before.
+    ``check_line(held, start, end)`` raises for a start line that is refused. However a head arrives, the same fault is
+    found first, as long as a whole head that fails is shown to this function too.
+    """
     if not 0x20 < held[start] < 0x7F:
         # A TLS greeting, say: told at once, instead of after the time a head may take.
-        raise HeadError(400, "no request begins like this")
-    check_line_ends(held, max(scanned, start), len(held))
-    line_end = held.find(b"\r\n", start, start + limits.request_line + 2)
+        raise HeadError(400, "no message begins like this")
+    size = len(held)
+    room = start + limits.request_line + 2
+    line_end = held.find(b"\r\n", start, room)
     if line_end < 0:
-        if len(held) - start > limits.request_line:
-            raise HeadError(414, "request line too long", "request_line")
-    elif len(held) - line_end > limits.header_bytes + 4:
+        check_line_ends(held, max(scanned, start), min(size, room))
+        if size >= room:
+            raise HeadError(414, "start line too long", "request_line")
+        return
+    if scanned < line_end + 2:
+        check_line_ends(held, max(scanned, start), line_end + 2)
+        check_line(held, start, line_end + 2)
+    room = line_end + limits.header_bytes + 5
+    check_line_ends(held, max(scanned, line_end), min(size, room))
+    if size >= room:
         raise HeadError(431, "head too large", "header_bytes")
 
 
-def check_size(data: bytes, start: int, end: int, limits: CodecLimits) -> None:
-    """Refuse a whole head, ``end`` being the start of its final CRLF CRLF, that is over a limit."""
+def is_oversized(data: bytes, start: int, end: int, limits: CodecLimits) -> bool:
+    """True for a whole head that is over a limit; ``end`` is the start of its final CRLF CRLF."""
     line_end = data.find(b"\r\n", start, end + 2)
-    if line_end - start > limits.request_line:
-        raise HeadError(414, "request line too long", "request_line")
-    if end - line_end > limits.header_bytes:
-        raise HeadError(431, "head too large", "header_bytes")
+    return line_end - start > limits.request_line or end - line_end > limits.header_bytes
 
 
-def check_line_ends(data: bytes | bytearray, start: int, end: int) -> None:
+def check_line_ends(data: bytes, start: int, end: int) -> None:
     """Refuse a line that ends in LF alone: such a head would never end for us, and does for others."""
     at = data.find(b"\n", start, end)
     while at >= 0:
@@ -53,7 +66,7 @@ class ChunkedReader:
     ``extensions`` of all chunks together are bounded, as is the trailer section.
     """
 
-    __slots__ = ("_extension_room", "_held", "_left", "_limits", "_stage", "done", "trailers")
+    __slots__ = ("_extension_room", "_held", "_left", "_limits", "_scanned", "_stage", "done", "trailers")
 
     _SIZE: Final = 0
     _DATA: Final = 1
@@ -64,6 +77,8 @@ class ChunkedReader:
         self._limits = limits
         self._extension_room = limits.chunk_ext
         self._held = b""
+        self._scanned = 0
+        """Bytes of what is held that are known to end no line wrongly."""
         self._left = 0
         self._stage = self._SIZE
         self.done = False
@@ -112,14 +127,15 @@ class ChunkedReader:
         room = _SIZE_ROOM + self._extension_room
         end = data.find(b"\r\n", at, at + room + 2)
         if end < 0:
+            # What can be seen to be wrong already is refused now: "5\n" would otherwise wait for ever.
+            check_line_ends(data, at, min(len(data), at + room + 2))
             if len(data) - at > room + 1:
                 raise HeadError(400, "chunk line too long", "chunk_ext")
-            # What can be seen to be wrong already is refused now: "5\n" would otherwise wait for ever.
-            check_line_ends(data, at, len(data))
             self._held = data[at:]
             return -1
         match = _CHUNK_LINE.fullmatch(data, at, end)
         if match is None:
+            check_line_ends(data, at, end)
             raise HeadError(400, "malformed chunk size")
         self._extension_room -= len(match[2])
         if self._extension_room < 0:
@@ -134,15 +150,18 @@ class ChunkedReader:
         if data[at : at + 2] == b"\r\n":
             self.done = True
             return at + 2
-        end = data.find(b"\r\n\r\n", at)
         limits = self._limits
-        if (end if end >= 0 else len(data)) - at > limits.header_bytes:
+        scanned = at + self._scanned
+        end = data.find(b"\r\n\r\n", max(at, scanned - 3))
+        size = len(data) if end < 0 else end + 4
+        room = at + limits.header_bytes + 4
+        check_line_ends(data, scanned, min(size, room))
+        if size > room or (end < 0 and size == room):
             raise HeadError(431, "trailers too large", "header_bytes")
         if end < 0:
-            check_line_ends(data, at, len(data))
             self._held = data[at:]
+            self._scanned = len(data) - at
             return len(data)
-        check_line_ends(data, at, end)
         self.trailers, _ = parse_trailers(data, at, end + 2, limits.header_count)
         self.done = True
         return end + 4

@@ -23,7 +23,7 @@ from sidecar.codec.h1.names import (
     UPGRADE,
     HeadError,
 )
-from sidecar.codec.h1.reader import ChunkedReader, check_partial, check_size
+from sidecar.codec.h1.reader import ChunkedReader, check_partial, is_oversized
 from sidecar.codec.h1.state import Framing, Half
 from sidecar.codec.h1.target import apply_target
 from sidecar.errors import LocalProtocolError
@@ -49,6 +49,11 @@ _AMBIGUOUS: Final = SHADOW | (HOST | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT
 _UNUSUAL: Final = _AMBIGUOUS | OF_CONNECTION | CONTENT_LENGTH | EXPECT
 """A head with none of these has no body, no options and nothing to refuse."""
 _KINDS: Final = {431: "headers_too_large", 408: "request_timeout"}
+_ANY_SCHEME: Final[Field] = (b":scheme", b"", b":scheme")
+
+
+def _check_line(data: bytes, start: int, end: int) -> None:
+    parse_request(data, start, end, _ANY_SCHEME, 0)
 
 
 class H1ServerCodec:
@@ -57,6 +62,7 @@ class H1ServerCodec:
     __slots__ = (
         "_chunks",
         "_framing",
+        "_has_ended",
         "_held",
         "_id",
         "_in",
@@ -98,6 +104,8 @@ class H1ServerCodec:
         self._is_http10 = False
         self._keeps_alive = True
         self._is_draining = False
+        self._has_ended = False
+        """The peer sends no more; what it sent before is still answered."""
         self._wants_tunnel = False
         self._left = 0
         """Body bytes still to come; -1 when the body is chunked."""
@@ -128,6 +136,10 @@ class H1ServerCodec:
                 self._read_on(data, events)
         except HeadError as error:
             self._violate(error, events)
+        if self._has_ended and self._in == Half.IDLE:
+            # Nobody will complete what is left.
+            self._held = b""
+            self.should_close = True
         self._update_pause()
         return events
 
@@ -148,24 +160,33 @@ class H1ServerCodec:
         """Where the body begins; the length of ``data`` when the head is not whole (it is held then)."""
         start = 0
         if data[:1] == b"\r" and not self._skipped_line:
-            # RFC 9112 section 2.2: one empty line before a request is ignored, no more.
+            # RFC 9112 section 2.2: one empty line before a request is ignored, no more. It begins no head.
             if data == b"\r":
                 self._held = data
+                self._scanned = 1
                 return 1
             if data[:2] == b"\r\n":
+                self._skipped_line = True
+                self._scanned = 0
                 start = 2
+                if len(data) == 2:
+                    return 2
         limits = self._limits
-        end = data.find(b"\r\n\r\n", max(start, self._scanned - 3))
+        scanned = start + self._scanned
+        end = data.find(b"\r\n\r\n", max(start, scanned - 3))
         if end < 0:
-            if len(data) > start:
-                check_partial(data, start, self._scanned, limits)
-            self._scanned = len(data)
-            self._held = data
+            check_partial(data, start, scanned, limits, _check_line)
+            self._held = data[start:]
+            self._scanned = len(data) - start
             return len(data)
         self._scanned = 0
-        if end - start > min(limits.request_line, limits.header_bytes):
-            check_size(data, start, end, limits)
-        fields, minor, flags = parse_request(data, start, end + 2, self._scheme, limits.header_count)
+        if end - start > min(limits.request_line, limits.header_bytes) and is_oversized(data, start, end, limits):
+            check_partial(data[: end + 4], start, scanned, limits, _check_line)
+        try:
+            fields, minor, flags = parse_request(data, start, end + 2, self._scheme, limits.header_count)
+        except HeadError:
+            check_partial(data[: end + 4], start, scanned, limits, _check_line)
+            raise
         self._begin(fields, minor, flags, events)
         return end + 4
 
@@ -268,20 +289,27 @@ class H1ServerCodec:
         return left
 
     def receive_eof(self, now: float) -> list[StreamEvent]:
-        half, self._held = self._in, b""
-        self._keeps_alive = False
-        if half == Half.BODY:
+        half = self._in
+        self._has_ended = True
+        if half == Half.BODY or (half == Half.DONE and self._wants_tunnel):
             self._in = Half.DEAD
+            self._held = b""
+            self._keeps_alive = False
             return [Reset(self._id, ResetReason.CANCEL, "the client closed inside its request")]
         if half == Half.TUNNEL:
             self._in = Half.DONE
-            return [RequestData(self._id, b"", True)]
+            held, self._held = self._held, b""
+            return [RequestData(self._id, held, True)]
+        if half == Half.IDLE and not self.has_buffered():
+            self._held = b""
+            self.should_close = True
         return []
 
     def expire(self, detail: str, limit: str) -> list[StreamEvent]:
         """Give up on a head that never became whole."""
         events: list[StreamEvent] = []
-        self._violate(HeadError(408, detail, limit), events)
+        if self._in == Half.IDLE and self._held:
+            self._violate(HeadError(408, detail, limit), events)
         return events
 
     def _violate(self, error: HeadError, events: list[StreamEvent]) -> None:
@@ -319,6 +347,12 @@ class H1ServerCodec:
     def _send_interim(self, headers: HeaderMap) -> None:
         if self._out != Half.HEAD:
             raise LocalProtocolError("an interim answer after the final one")
+        status = headers.get(b":status") or b""
+        if status == b"101" and self._wants_tunnel:
+            self._open_tunnel(headers, status)
+            return
+        if status[:1] != b"1" or status == b"101":
+            raise LocalProtocolError("no interim answer")
         if not self._is_http10:
             self._pending += (self._written(headers, UPGRADE | CONTENT_LENGTH)[0], b"\r\n")
 
@@ -331,11 +365,15 @@ class H1ServerCodec:
             if status == b"101" or (self._method == b"CONNECT" and status[:1] == b"2"):
                 self._open_tunnel(headers, status)
                 return
+            # A hop in front of us may believe that the tunnel is there: nothing behind the request is a request.
             self._wants_tunnel = False
-        if status == b"101":
-            raise LocalProtocolError("101 that nobody asked for")
-        if self._in == Half.BODY and status >= b"400":
-            # Refused before the body was read: the rest of it is never going to be a request.
+            self._keeps_alive = False
+        if status[:1] == b"1":
+            raise LocalProtocolError("an interim answer as the final one")
+        if self._in == Half.BODY and (status >= b"300" or event.end_stream):
+            # Answered before the body was read: the rest of it is never going to be a request.
+            self._keeps_alive = False
+        if self._has_ended and not self._held:
             self._keeps_alive = False
         is_bodiless = self._method == b"HEAD" or status in BODILESS
         leaves_out = UPGRADE | CONTENT_LENGTH if status == b"204" else UPGRADE
@@ -425,13 +463,11 @@ class H1ServerCodec:
 
     def _end(self) -> None:
         """The answer is whole: the next exchange may begin, or the connection is done."""
-        was_tunnel = self._out == Half.TUNNEL
         self._out = Half.DONE
         self.is_idle = True
-        if self._in == Half.BODY or (self._in == Half.DONE and self._held and not self._keeps_alive):
+        is_out_of_step = self._in == Half.DONE and bool(self._held) and not self._keeps_alive
+        if self._in in (Half.BODY, Half.TUNNEL) or is_out_of_step:
             self.is_lingering = True
-            self._keeps_alive = False
-        elif was_tunnel and self._in == Half.TUNNEL:
             self._keeps_alive = False
         if not self._keeps_alive or self._in != Half.DONE:
             self._in = Half.DEAD
@@ -440,8 +476,11 @@ class H1ServerCodec:
             return
         self._in = self._out = Half.IDLE
         self._unread = 0
+        self._scanned = 0
         self._skipped_line = False
         self.is_reading_paused = False
+        if self._has_ended and not self._held:
+            self.should_close = True
 
     def data_to_send(self) -> bytes:
         pending = self._pending
@@ -471,7 +510,7 @@ class H1ServerCodec:
         raise LocalProtocolError("a server opens no streams")
 
     def has_buffered(self) -> bool:
-        return bool(self._held) and self._in in (Half.IDLE, Half.TUNNEL)
+        return bool(self._held) and (self._in == Half.TUNNEL or (self._in == Half.IDLE and not self._scanned))
 
     def drain(self) -> None:
         self._is_draining = True
