@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import weakref
 from typing import Any
 
@@ -65,16 +66,27 @@ class Module:
 _modules: weakref.WeakValueDictionary[str, Module] = weakref.WeakValueDictionary()
 
 
-@functools.cache
 def engine() -> wasmtime.Engine:
-    """The engine of this process."""
+    """The engine of this process.
+
+    :raises RuntimeError: in the child of a fork of the process that made it: neither the engine's compiling threads
+        nor the watchdog have come along, so that compiling would wait for ever and a loop would never be cut
+    """
+    made, pid = _engine()
+    if pid != os.getpid():
+        raise RuntimeError("the Wasm engine does not survive a fork: start a fresh process")
+    return made
+
+
+@functools.cache
+def _engine() -> tuple[wasmtime.Engine, int]:
     config = wasmtime.Config()
     for proposal in REFUSED_PROPOSALS:
         setattr(config, proposal, False)
     config.epoch_interruption = True
     config.max_wasm_stack = MAX_WASM_STACK
     memory.use_for(config)
-    return wasmtime.Engine(config)
+    return wasmtime.Engine(config), os.getpid()
 
 
 def compile_module(code: bytes) -> Module:
