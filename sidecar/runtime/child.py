@@ -79,6 +79,9 @@ class Child:
         await self._single.abort()
         return {}
 
+    async def do_ping(self, _message: Message) -> Message:
+        return {}
+
     async def do_page(self, message: Message) -> Message:
         assert self._single is not None
         return {"data": worker_page(self._single.worker, message["name"])}

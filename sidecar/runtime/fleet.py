@@ -28,6 +28,9 @@ SHORT_LIFE: Final = 10.0
 """Seconds; a worker that lived less counts towards the back-off."""
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
+PING_INTERVAL: Final = 5.0
+STUCK_AFTER: Final = 60.0
+"""Seconds without an answer; longer than a worker may take to prepare a change, during which it answers nothing."""
 FLUSH: Final = 4.0
 """Seconds that a worker may take to flush after its drain."""
 
@@ -77,6 +80,8 @@ class Fleet:
     ) -> None:
         self.slots = [Slot(number) for number in range(1, count + 1)]
         self.is_started = False
+        self.ping_interval = PING_INTERVAL
+        self.stuck_after = STUCK_AFTER
         self._spawn = spawn
         self._book = book
         self._registry = registry
@@ -109,24 +114,28 @@ class Fleet:
     async def prepare(self, bundle: Bundle, number: int) -> None:
         """All workers prepare, or ConfigError says why one could not and none has changed."""
         await self._turn.acquire()
+        is_prepared = False
         try:
             bind_all(self._book, bundle)
+            await self._prepare_all(bundle, number)
             self._next = (bundle, number)
-            if not self.is_started:
-                await self._start_all(bundle, number)
-                return
-            workers = [slot.worker for slot in self.slots if slot.worker is not None]
-            fresh = self._book.fresh()
-            answers = await asyncio.gather(*(self._prepare_one(worker, bundle, number, fresh) for worker in workers))
-            problems = list(dict.fromkeys(problem for answer in answers for problem in answer))
-            if problems:
-                await asyncio.gather(*(self._try(worker, "abort") for worker in workers))
-                raise ConfigError(problems)
-        except ConfigError:
-            self._book.abort()
-            self._next = None
-            self._turn.release()
-            raise
+            is_prepared = True
+        finally:
+            if not is_prepared:
+                self._book.abort()
+                self._turn.release()
+
+    async def _prepare_all(self, bundle: Bundle, number: int) -> None:
+        if not self.is_started:
+            await self._start_all(bundle, number)
+            return
+        workers = [slot.worker for slot in self.slots if slot.worker is not None]
+        fresh = self._book.fresh()
+        answers = await asyncio.gather(*(self._prepare_one(worker, bundle, number, fresh) for worker in workers))
+        problems = list(dict.fromkeys(problem for answer in answers for problem in answer))
+        if problems:
+            await asyncio.gather(*(self._try(worker, "abort") for worker in workers))
+            raise ConfigError(problems)
 
     async def commit(self) -> None:
         """All workers serve by what they have prepared; one that does not is replaced by one that does."""
@@ -146,7 +155,8 @@ class Fleet:
 
     async def settle(self) -> None:
         self.is_started = True
-        self._keepers = [asyncio.create_task(self._keep(slot)) for slot in self.slots]
+        for slot in self.slots:
+            self._keepers += [asyncio.create_task(self._keep(slot)), asyncio.create_task(self._watch_over(slot))]
 
     async def _start_all(self, bundle: Bundle, number: int) -> None:
         results = await asyncio.gather(
@@ -230,6 +240,17 @@ class Fleet:
                 except (ConfigError, OSError, TimeoutError) as error:
                     short_lives += 1
                     self._log.log("error", "a worker cannot start", worker=slot.number, error=str(error))
+
+    async def _watch_over(self, slot: Slot) -> None:
+        """End a worker that answers nothing any more, so that another takes its place."""
+        while True:
+            await asyncio.sleep(self.ping_interval)
+            worker = slot.worker
+            if worker is None or await self._try(worker, "ping", self.stuck_after) is not None:
+                continue
+            if worker is slot.worker and worker.process.returncode is None:
+                self._log.log("error", "a worker does not answer; it is ended", worker=slot.number, pid=worker.pid)
+                worker.kill()
 
     def _listen_to(self, slot: Slot, worker: WorkerProcess) -> None:
         async def hear(message: Message) -> Message | None:

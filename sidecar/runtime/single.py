@@ -31,11 +31,13 @@ class Single:
 
     async def prepare(self, bundle: Bundle, number: int) -> None:
         bind_all(self._book, bundle)
+        is_prepared = False
         try:
             await self.worker.prepare(bundle, number)
-        except ConfigError:
-            self._book.abort()
-            raise
+            is_prepared = True
+        finally:
+            if not is_prepared:
+                self._book.abort()
 
     async def commit(self) -> None:
         await self.worker.commit()

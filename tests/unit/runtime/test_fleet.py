@@ -30,18 +30,24 @@ class FakeProcess:
 
 
 class FakeLine:
-    """Answers as a worker would; ``refuses`` and ``is_deaf`` make it a bad one."""
+    """Answers as a worker would; ``refuses``, ``is_deaf`` and ``is_broken`` make it a bad one."""
 
     def __init__(self, worker: FakeWorker) -> None:
         self.worker = worker
         self.asked: list[str] = []
         self.refuses = ""
+        self.is_deaf = False
+        self.is_broken = False
         self.registry = MetricsRegistry(2000)
 
     async def ask(self, do: str, patience: float, **fields: Any) -> dict[str, Any]:
         if self.worker.process.returncode is not None:
             raise ConnectionError("gone")
         self.asked.append(do)
+        if self.is_deaf:
+            raise TimeoutError
+        if do == "prepare" and self.is_broken:
+            raise KeyError("a fault of ours")
         if do == "prepare":
             return {"problems": [["x.yaml", 7, "plugins.auth", self.refuses]] if self.refuses else []}
         if do == "metrics":
@@ -165,6 +171,35 @@ def test_X6_a_dead_worker_is_replaced_by_one_that_serves_the_same(tmp_path):
         assert bench.fleet.slots[0].restarts == 1
         assert "a worker has ended" in bench.lines.text
         assert bench.fleet.is_ready
+        await bench.fleet.close()
+
+    on_loop(main)
+
+
+def test_X7_a_worker_that_answers_nothing_is_replaced(tmp_path):
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        bench.fleet.ping_interval = bench.fleet.stuck_after = 0.01
+        await bench.start()
+        await until(lambda: "ping" in bench.workers[0].line.asked)
+        bench.workers[0].line.is_deaf = True
+        await until(lambda: bench.fleet.slots[0].worker is bench.workers[-1])
+        assert bench.workers[0].process.returncode == -9
+        assert "does not answer" in bench.lines.text
+        await bench.fleet.close()
+
+    on_loop(main)
+
+
+def test_a_fault_while_preparing_is_not_in_the_way_of_the_next_change(tmp_path):
+    async def main() -> None:
+        bench = await Bench(tmp_path).start()
+        bench.workers[0].line.is_broken = True
+        with pytest.raises(KeyError):
+            await bench.fleet.prepare(bench.bundle, 2)
+        bench.workers[0].line.is_broken = False
+        await bench.fleet.prepare(bench.bundle, 3)
+        await bench.fleet.commit()
         await bench.fleet.close()
 
     on_loop(main)
