@@ -13,6 +13,7 @@ import msgspec
 
 from sidecar.exchange.filter import ExchangeView, Filter, Phase
 from sidecar.http.headers import HeaderMap
+from sidecar.telemetry.access_line import AccessLogLine
 from sidecar.telemetry.redact import path_without_query, text_of
 
 if TYPE_CHECKING:
@@ -24,34 +25,6 @@ MAX_VALUE: Final = 2048
 
 class LineSink(Protocol):
     def write(self, line: bytes) -> None: ...
-
-
-class AccessLogLine(msgspec.Struct, omit_defaults=True):
-    """The JSON line; keys in this order, empty ones left out."""
-
-    time: str
-    direction: str
-    listener: str
-    method: str
-    path: str
-    authority: str = ""
-    protocol: str = ""
-    status: int = -1
-    error: str = ""
-    error_detail: str = ""
-    duration_ms: float = -1.0
-    bytes_in: int = -1
-    bytes_out: int = -1
-    route: str = ""
-    upstream: str = ""
-    upstream_address: str = ""
-    attempts: int = 0
-    request_id: str = ""
-    trace_id: str = ""
-    source: str = ""
-    peer: str = ""
-    user_agent: str = ""
-    details: str = ""
 
 
 TEXT_FIELDS: Final = AccessLogLine.__struct_fields__

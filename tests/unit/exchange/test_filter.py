@@ -29,7 +29,7 @@ def test_the_defaults_let_every_event_pass() -> None:
 
 
 def test_holding_is_bounded_and_refuses_by_default() -> None:
-    assert (Filter.max_body, Filter.overflow_streams) == (1 << 20, False)
+    assert (Filter().max_body, Filter().overflow_streams) == (1 << 20, False)
 
 
 def test_replies_do_not_share_their_headers() -> None:

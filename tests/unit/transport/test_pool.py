@@ -59,15 +59,19 @@ def test_a_connection_is_dialed_once_and_used_again(new_loop):
 def test_requests_at_once_get_a_connection_each_up_to_the_limit_and_then_wait_in_order(new_loop):
     async def main():
         async with App() as app, Pools(app.port, max_connections=2) as pools:
-            handlers = [Handler() for _ in range(20)]
             order = []
-            for number, handler in enumerate(handlers):
-                opens = handler.on_upstream_open
-                handler.on_upstream_open = lambda stream, n=number, opens=opens: (order.append(n), opens(stream))
+
+            class Numbered(Handler):
+                def on_upstream_open(self, stream):
+                    order.append(self)
+                    super().on_upstream_open(stream)
+
+            handlers = [Numbered() for _ in range(20)]
+            for handler in handlers:
                 assert pools.open(handler).is_open is False
             for handler in handlers:
                 await handler.done()
-            assert app.accepted == 2 and order == list(range(20))
+            assert app.accepted == 2 and order == handlers
             assert all(handler.answer == b"ok" for handler in handlers)
 
     run(new_loop, main())

@@ -107,7 +107,11 @@ def test_setting_one_far_away_while_firing_does_not_delay_those_between():
     wheel = wheel_of(loop)
     fired: list[float] = []
     wheel.call_later(2.0, lambda: fired.append(loop.time))
-    wheel.call_later(1.0, lambda: wheel.call_later(300.0, lambda: None))
+
+    def again() -> None:
+        wheel.call_later(300.0, lambda: None)
+
+    wheel.call_later(1.0, again)
     loop.run_until(103.0)
     assert len(fired) == 1
 
