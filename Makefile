@@ -22,6 +22,7 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/pip pyproject.toml setup.py constraints.txt
+	@echo 'installing into $(VENV), once; takes a minute'
 	$(BIN)/pip install --quiet -c constraints.txt 'setuptools>=77' cython
 	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	@touch $@
