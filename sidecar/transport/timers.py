@@ -40,7 +40,8 @@ class TimerWheel:
         self._loop = loop
         self._buckets: dict[int, set[Alarm]] = {}
         self._handle: asyncio.TimerHandle | None = None
-        self._next = 0
+        self._next = -1
+        """The bucket that the loop's timer is set for; negative when it is not set."""
         self.now: Callable[[], float] = time.monotonic
         self.unix_nanos: Callable[[], int] = time.time_ns
 
@@ -53,7 +54,7 @@ class TimerWheel:
         bucket = self._buckets.get(slot)
         if bucket is None:
             bucket = self._buckets[slot] = set()
-            if self._handle is None or slot < self._next:
+            if self._next < 0 or slot < self._next:
                 self._arm(slot)
         alarm = Alarm(callback, bucket)
         bucket.add(alarm)
@@ -66,6 +67,7 @@ class TimerWheel:
     def close(self) -> None:
         """Forget every alarm."""
         self._buckets.clear()
+        self._next = -1
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -78,6 +80,7 @@ class TimerWheel:
 
     def _turn(self) -> None:
         self._handle = None
+        self._next = -1
         now = self.now()
         due = int(now / TICK)
         # The quotient may fall short of a whole number that it is meant to be.
@@ -96,5 +99,5 @@ class TimerWheel:
             # A callback that raises is the loop's to report; the alarms behind it still go off. One that set an alarm
             # has armed for that one alone.
             nearest = min(self._buckets, default=-1)
-            if nearest >= 0 and (self._handle is None or nearest < self._next):
+            if nearest >= 0 and (self._next < 0 or nearest < self._next):
                 self._arm(nearest)
