@@ -373,7 +373,7 @@ class HttpManager(Connection):
         """Re-armed lazily: activity only moves a number, the alarm looks at it when it fires."""
         timers = self.site.timers
         left = self._patience() - (timers.now() - self._last_activity)
-        if left <= 0 and not self._streams and not self._is_ending:
+        if left <= 0 and not self._streams and not self._is_ending and not self.has_unread():
             self._close()
             return
         if left <= 0:
