@@ -71,10 +71,17 @@ class AppConnection:
         return found
 
     def read_exactly(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            self.fill()
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
-        return found
+        pieces = []
+        while True:
+            pieces.append(self._buffer[:size])
+            size -= len(pieces[-1])
+            self._buffer = self._buffer[len(pieces[-1]) :]
+            if not size:
+                return b"".join(pieces)
+            try:
+                self.fill()
+            except Gone as gone:
+                raise Gone(gone.how, b"".join(pieces)) from None
 
     def read_some(self) -> bytes:
         """What there is, at least one byte; ``b""`` at the end of the stream."""

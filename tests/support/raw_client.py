@@ -137,10 +137,13 @@ class Client:
 
     def read_some(self, size: int) -> bytes:
         """``size`` bytes, or fewer when the connection ends first."""
-        while len(self.buffer) < size and self.fill():
-            pass
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
+        pieces = []
+        while True:
+            pieces.append(self.buffer[:size])
+            size -= len(pieces[-1])
+            self.buffer = self.buffer[len(pieces[-1]) :]
+            if not size or not self.fill():
+                return b"".join(pieces)
 
     def read_line(self) -> bytes:
         while b"\r\n" not in self.buffer:
