@@ -143,9 +143,11 @@ class WasmFilter(Filter):
         if self._passes:
             return None
         plugin = self._plugin
+        failures = plugin.failures
         context = self._context = plugin.open_stream(self, self._view)
         if context is None:
-            self._fail(plugin.cause, ErrorKind.PLUGIN_FAILED)
+            # Whoever comes while there is no instance did not meet the timeout of an earlier one.
+            self._fail(plugin.cause, None if plugin.failures > failures else ErrorKind.PLUGIN_FAILED)
         return context
 
     def _fail(self, cause: str, kind: ErrorKind | None = None) -> None:

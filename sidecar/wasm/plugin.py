@@ -55,6 +55,8 @@ class Plugin:
         self.module = module
         self.phases: frozenset[str] = frozenset()
         self.restarts = 0
+        self.failures = 0
+        """Instances that have ended by a fault."""
         self.cause = "load"
         """Why there is no instance, as a key of ``on_failure``."""
         self.last_error = ""
@@ -173,6 +175,7 @@ class Plugin:
         if instance is not self._instance:
             return
         self._instance = None
+        self.failures += 1
         self.cause = failure.cause
         self.last_error = str(failure)
         self.services.metrics.memory(self.settings.name, 0)

@@ -60,6 +60,17 @@ def test_W1_W9_a_callback_of_the_root_ends_the_instance_and_answers_its_streams(
     assert Talk(house, bystander).get().upstream is not None
 
 
+def test_W1_a_loop_where_a_stream_begins_is_a_timeout() -> None:
+    house = House()
+    code = """(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+      (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+      (func (export "proxy_on_context_create") (param i32 i32) (if (local.get 1) (then (loop $l (br $l)))))
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0)))"""
+    plugin = house.plugin(code, timeout=0.02)
+    codes = [Talk(house, plugin).get().downstream.head.headers.get(b"x-sidecar-error") for _ in range(3)]
+    assert codes == [b"plugin_timeout", b"plugin_timeout", b"plugin_failed"]  # the third finds no instance
+
+
 ALLOCATOR = """(module
   (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sidecar.http.events import RequestTrailers
+from sidecar.http.events import RequestData, RequestTrailers
 from sidecar.http.headers import HeaderMap
 from tests.support.guest import OUT, STREAM, AtEnd, Guest, Return, Say, call
 from tests.support.plugins import House, Talk
@@ -86,7 +86,7 @@ def test_one_stream_lets_another_go_on() -> None:
     first.request()
     second.request(end=False)
     assert first.upstream is None
-    second.exchange._filters[0].on_request_data(type("Data", (), {"data": b"x", "end_stream": True})())
+    second.exchange._filters[0].on_request_data(RequestData(1, b"x", True))
     assert first.upstream is None  # not while the other one's callback runs
     house.timers.advance(0)
     assert first.upstream is not None

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from sidecar.wasm.plugin import Patience
-from sidecar.wasm.settings import PluginLoadError
 from tests.support.guest import Guest, Once, Say, Trap, call
 from tests.support.plugins import House, Talk
 
@@ -70,21 +69,24 @@ def test_an_instance_that_always_fails_is_given_pauses() -> None:
     assert plugin.restarts == 2 and plugin.describe()["state"] == "running"
 
 
+CONFIGURES_UNLESS_TOLD = """(module
+  (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 16) "broken") (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (call $get (i32.const 16) (i32.const 6) (i32.const 64) (i32.const 68) (i32.const 72)))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable))"""
+"""NotFound (1) is what it takes for yes: it fails once there is such a key."""
+
+
 def test_a_restart_that_fails_is_tried_again_later() -> None:
     house = House()
-    guest = Guest().on("proxy_on_configure", call("proxy_get_shared_data", b"broken", 0, 4, 8, label="told"))
-    guest.on(ON_REQUEST, Trap())
-    plugin = house.plugin(guest)
-    real = plugin._make
-
-    def broken(shape: object) -> object:
-        raise PluginLoadError("out of luck", "configure")
-
-    plugin._make = broken  # type: ignore[method-assign,assignment]
+    plugin = house.plugin(CONFIGURES_UNLESS_TOLD)
+    house.shared.set("", b"broken", b"", 0)
     Talk(house, plugin).get()
     assert house.metrics.counts["error", "probe", "configure"] == 1
-    assert plugin.cause == "load" and plugin.last_error == "out of luck"
-    plugin._make = real  # type: ignore[method-assign]
+    assert plugin.cause == "load" and plugin.last_error == "proxy_on_configure: returned false"
+    house.shared.delete("", b"broken", 0)
     house.timers.advance(5)
     assert plugin.describe()["state"] == "running"
 
