@@ -473,12 +473,12 @@ class Instance:
 
     def _on_tick(self) -> None:
         root = self.root
-        root.tick = None
+        fired = root.tick
         if self.ended or not root.tick_period:
             return
         begin = self._now()
         self._run_root("proxy_on_tick", ROOT_ID)
-        if root.tick is None and root.tick_period and not self.ended:
+        if root.tick is fired and root.tick_period and not self.ended:
             # At least as long a pause as the tick took: never more than half of the processor.
             pause = max(root.tick_period, self._now() - begin)
             root.tick = self._timers.call_later(pause, self._on_tick)
