@@ -135,7 +135,7 @@ class SharedState:
             queue.dropped += 1
         return queue
 
-    def dequeue(self, token: int) -> bytes | None | bool:
+    def dequeue(self, token: int) -> bytes | bool | None:
         """The oldest item; None when the queue is empty, False when there is none of that token."""
         queue = self._queues.get(token)
         if queue is None:
