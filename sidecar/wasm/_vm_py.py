@@ -1,3 +1,4 @@
+# long-module: the specification of one class, to be read beside its compiled twin
 """The engine seam in Python: the specification that ``_vm_c.pyx`` follows, and the fallback without a compiler.
 
 It calls the C library inside the wasmtime wheel by ``ctypes``, through the calls that do not check types: every
@@ -11,7 +12,6 @@ arguments 1.4 µs, read and write of 64 bytes 0.5 and 0.7 µs, ``return_bytes`` 
 from __future__ import annotations
 
 import ctypes
-import functools
 import sys
 import threading  # for the per-thread slot and the check that threads do not share an instance
 from collections.abc import Callable, Mapping
@@ -59,10 +59,8 @@ _call_unchecked = ctypes.CFUNCTYPE(_pointer, _pointer, _pointer, _pointer, ctype
 )
 _epoch_callback_type: Any = c._wasmtime_store_epoch_deadline_callback.argtypes[1]
 
-
-@functools.cache
-def _watchdog() -> Watchdog:
-    return Watchdog(engine())
+_watchdogs: dict[wasmtime.Engine, Watchdog] = {}
+"""One: threads that race for it agree by ``setdefault``."""
 
 
 class _Running(threading.local):
@@ -129,6 +127,7 @@ class Vm:
         "_store",
         "_thread",
         "_watch",
+        "_watchdog",
         "__weakref__",
         "failed",
         "module",
@@ -169,7 +168,8 @@ class Vm:
         self._watch = Watch()
         self._on_epoch = _epoch_callback(self._watch)
         c.wasmtime_store_epoch_deadline_callback(self._store.ptr(), self._on_epoch, None, NO_FINALIZER)
-        _watchdog().add(self._watch)
+        self._watchdog = _watchdogs.get(engine()) or _watchdogs.setdefault(engine(), Watchdog(engine()))
+        self._watchdog.add(self._watch)
         self.timeout = 0.05
         self.failed = False
 
@@ -242,7 +242,7 @@ class Vm:
         if not self._depth:
             self._thread = thread
             self._memory.refused = False
-            _watchdog().arm(self._watch, timeout)
+            self._watchdog.arm(self._watch, timeout)
         elif self._thread != thread:
             raise Trap(TrapKind.OTHER, "the instance is in use by another thread")
         elif self._depth >= MAX_DEPTH:
@@ -357,7 +357,7 @@ class Vm:
         if self._depth:
             self._closing = True
             return
-        _watchdog().remove(self._watch)
+        self._watchdog.remove(self._watch)
         self._store.close()
         self._store = self._instance = None
         self._hosts = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import threading  # noqa: TID251 - for one lock
 import weakref
 from typing import Any
 
@@ -66,13 +67,18 @@ class Module:
 _modules: weakref.WeakValueDictionary[str, Module] = weakref.WeakValueDictionary()
 
 
+_making = threading.Lock()
+
+
 def engine() -> wasmtime.Engine:
     """The engine of this process.
 
     :raises RuntimeError: in the child of a fork of the process that made it: neither the engine's compiling threads
         nor the watchdog have come along, so that compiling would wait for ever and a loop would never be cut
     """
-    made, pid = _engine()
+    # Plugins are compiled on threads, and a race would make two engines.
+    with _making:
+        made, pid = _engine()
     if pid != os.getpid():
         raise RuntimeError("the Wasm engine does not survive a fork: start a fresh process")
     return made

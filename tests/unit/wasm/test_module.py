@@ -55,6 +55,32 @@ def test_the_engine_is_one_and_the_same() -> None:
     assert engine() is engine()
 
 
+@pytest.mark.parametrize("name", ["py", "c"])
+def test_threads_that_race_for_the_first_instance_get_one_engine(name: str) -> None:
+    # A second engine would end the process at the first import that both link.
+    command = (
+        "import sys, threading, time\n"
+        "from sidecar.wasm import memory\n"
+        "real = memory.use_for\n"
+        "memory.use_for = lambda config: (time.sleep(0.05), real(config))\n"  # let all of them in at once
+        "from tests.support.wat import assemble, twins\n"
+        "from sidecar.wasm.module import compile_module\n"
+        "twin = twins().get(sys.argv[1], twins()['py'])\n"
+        "code = assemble('(module (import \"a\" \"f\" (func (param i32))))')\n"
+        "ready = threading.Barrier(8)\n"
+        "def make():\n"
+        "    ready.wait()\n"
+        "    vm = twin.Vm(compile_module(code), {('a', 'f'): print}, memory_limit=0)\n"
+        "    vm.instantiate(60.0)\n"
+        "threads = [threading.Thread(target=make) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    run = [sys.executable, "-c", command, name]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", PROPOSALS)
 def test_w4_a_proposal_that_no_plugin_needs_is_refused(name: str) -> None:
     with pytest.raises(ModuleError):
