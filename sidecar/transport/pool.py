@@ -252,12 +252,15 @@ class EndpointPool:
             connection.close()
 
     def close(self) -> None:
-        """Cut everything."""
+        """Cut everything that is under way."""
         self.is_retired = True
         for task in tuple(self._dials):
             task.cancel()
         for connection in tuple(self.connections):
-            connection.abort()
+            if connection.streams:
+                connection.abort()
+            else:
+                connection.close()  # an idle one has nothing to lose: the app sees an end and no failure
         for handler in self._state.abandon():
             self._refuse(handler, self._no_connection("pool closed", Retry.NEVER))
 

@@ -476,6 +476,28 @@ def test_close_cuts_what_is_open_and_tells_who_waits(new_loop):
     run(new_loop, main())
 
 
+@BOTH_LOOPS
+def test_close_ends_an_idle_connection_without_a_reset(new_loop):
+    endings = []
+
+    async def answer_and_wait(reader, writer):
+        await read_head(reader)
+        writer.write(OK)
+        try:
+            endings.append(await reader.read())
+        except ConnectionResetError as reset:
+            endings.append(reset)
+
+    async def main():
+        async with App(answer_and_wait) as app, Pools(app.port) as pools:
+            await pools.ask()
+            pools.port.close()
+            await until(lambda: endings)
+            assert endings == [b""]
+
+    run(new_loop, main())
+
+
 def test_close_ends_a_dial():
     async def main():
         loop = asyncio.get_running_loop()
