@@ -14,7 +14,8 @@ help:
 	@echo 'make test [ARGS=..]  the whole test suite (ARGS go to pytest)'
 	@echo 'make lint            ruff, mypy, import floors, house rules'
 	@echo 'make bench [ONLY=..] beside Envoy, prints a table and writes bench/results.json'
-	@echo 'make setup | ext | plugins | image | docs | lock | clean'
+	@echo 'make image [BASE=..]  the container image, on any base with Python 3.11 or newer; needs no registry'
+	@echo 'make setup | ext | plugins | docs | lock | clean'
 
 setup: $(VENV)/.installed $(VENV)/.twins
 
