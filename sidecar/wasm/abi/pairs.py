@@ -24,7 +24,7 @@ class MalformedPairs(ValueError):
 
 @lru_cache(maxsize=256)
 def _layout(count: int) -> struct.Struct:
-    return struct.Struct("<%dI" % (1 + 2 * count))
+    return struct.Struct(f"<{1 + 2 * count}I")
 
 
 def encode(pairs: Sequence[Sequence[bytes]]) -> bytes:
