@@ -6,10 +6,11 @@ A route that gives a plugin another configuration gets an instance of its own, w
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sidecar.config.model import Config, Plugin, PluginUse
+from sidecar.config.model import Config, Node, Plugin, PluginUse
 from sidecar.errors import Problem
 from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, FilterFactory, Phase, Status
 from sidecar.exchange.ports import CallPort
@@ -117,7 +118,8 @@ async def start_plugins(
     compiled = await asyncio.to_thread(_compile, bundle.modules)
     directions = {listener.direction for listener in config.listeners}
     for plugin, use in wanted_uses(config):
-        failure = _start(plugin, use, compiled.get(plugin.path), process, calls, directions, plugins)
+        settings = _settings(plugin, use, directions, config.node)
+        failure = _start(plugin, use, settings, compiled.get(plugin.path), process, calls, plugins)
         if failure:
             if plugin.on_failure.get("load") == "open":
                 plugins.absent[use] = failure
@@ -148,10 +150,10 @@ def _compile(modules: Mapping[str, bytes]) -> dict[str, Any]:
 def _start(
     plugin: Plugin,
     use: Use,
+    settings: Any,
     module: Any,
     process: Process,
     calls: CallPort,
-    directions: set[str],
     plugins: PluginSet,
 ) -> str:
     """Start one instance; the answer is empty, or why it failed."""
@@ -174,7 +176,7 @@ def _start(
         custom_metrics=process.custom_metrics,
         random_bytes=process.random_bytes,
     )
-    running = Running(_settings(plugin, use, directions), module, services)
+    running = Running(settings, module, services)
     try:
         running.start()
     except PluginLoadError as error:
@@ -186,9 +188,11 @@ def _start(
     return ""
 
 
-def _settings(plugin: Plugin, use: Use, directions: set[str]) -> Any:
-    from sidecar.wasm.settings import LEVELS, PluginSettings
+def _settings(plugin: Plugin, use: Use, directions: set[str], node: Node) -> Any:
+    """:class:`sidecar.wasm.settings.PluginSettings`; ``node`` tells the guest of this pod."""
+    from sidecar.wasm.settings import LEVELS, NodeInfo, PluginSettings
 
+    metadata = {"service": node.service, "namespace": node.namespace, "trust_domain": node.trust_domain}
     served = directions if plugin.direction == "both" else {plugin.direction}
     return PluginSettings(
         name=plugin.name,
@@ -204,5 +208,6 @@ def _settings(plugin: Plugin, use: Use, directions: set[str]) -> Any:
         overflow_streams=plugin.overflow_streams,
         allow_upstreams=frozenset(plugin.allow_upstreams) if plugin.allow_upstreams is not None else None,
         phases=frozenset(plugin.phases) if plugin.phases is not None else None,
+        node=NodeInfo(socket.gethostname(), node.service, metadata),
         direction=DIRECTIONS[next(iter(served))] if len(served) == 1 else 0,
     )

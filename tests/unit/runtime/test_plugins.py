@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from sidecar.config.model import Config, Listener, Plugin, PluginUse, Route
+from sidecar.config.model import Config, Listener, Node, Plugin, PluginUse, Route
 from sidecar.runtime.bundle import Bundle
 from sidecar.runtime.plugins import PluginSet, start_plugins, use_of, wanted_uses
 from tests.support.guest import Guest
@@ -78,6 +78,17 @@ def test_a_route_with_a_configuration_of_its_own_gets_an_instance_of_its_own():
         own = plugins.running["auth", b'{"realm":"a"}']
         assert (own.settings.config, own.settings.vm_id, own.settings.name) == (b'{"realm":"a"}', "shared", "auth")
         assert len(plugins.describe()) == 2
+        plugins.close()
+
+    on_loop(main)
+
+
+def test_a_plugin_knows_its_pod():
+    async def main() -> None:
+        plugins, _, _ = await started(Plugin("a", "m"), node=Node("orders", "shop", "mesh.local"))
+        node = plugins.running["a", None].settings.node
+        assert node.cluster == "orders"
+        assert node.metadata == {"service": "orders", "namespace": "shop", "trust_domain": "mesh.local"}
         plugins.close()
 
     on_loop(main)
