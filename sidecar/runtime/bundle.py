@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from sidecar.config.load import in_order, load
-from sidecar.config.model import Config
+from sidecar.config.model import Config, Plugin
 from sidecar.errors import ConfigError, Problem
 
 MAX_MODULE: Final = 32 << 20
@@ -48,7 +48,7 @@ def read_bundle(files: Sequence[str], environ: Mapping[str, str]) -> Bundle:
             modules[plugin.path] = modules.get(plugin.path) or read_module(plugin.path)
         except OSError as error:
             if plugin.on_failure.get("load") != "open":
-                problems.append(problem_of(config, plugin.line, f"plugins.{plugin.name}", str(error)))
+                problems.append(problem_with(config, plugin, str(error)))
     if problems:
         raise ConfigError(in_order(problems, files))
     return Bundle(config, modules)
@@ -58,6 +58,12 @@ def problem_of(config: Config, line: int, path: str, message: str) -> Problem:
     """A problem found after loading, in the file that its top block came from."""
     block = path.partition(".")[0]
     return Problem(config.origins.get(block) or (config.files or ("configuration",))[-1], line, path, message)
+
+
+def problem_with(config: Config, plugin: Plugin, message: str) -> Problem:
+    """A problem with one plugin, placed as the loader places its own."""
+    place = config.plugins.index(plugin)
+    return problem_of(config, plugin.line, f"plugins[{place}]", f"plugin '{plugin.name}': {message}")
 
 
 def read_module(path: str) -> bytes:

@@ -124,7 +124,7 @@ async def build_generation(process: Process, bundle: Bundle, number: int, previo
             try:
                 generation.snapshots[listener.name, listener.direction] = _snapshot(generation, process, listener)
             except ValueError as error:
-                problems.append(problem_of(config, listener.line, f"listeners.{listener.name}", str(error)))
+                problems.append(problem_of(config, listener.line, f"listeners[{config.listeners.index(listener)}]", str(error)))
     if problems:
         generation.discard(previous)
         raise ConfigError(problems)

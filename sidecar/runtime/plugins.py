@@ -15,7 +15,7 @@ from sidecar.errors import Problem
 from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, FilterFactory, Phase, Status
 from sidecar.exchange.ports import CallPort
 from sidecar.http.events import RequestHeaders
-from sidecar.runtime.bundle import Bundle, problem_of
+from sidecar.runtime.bundle import Bundle, problem_with
 from sidecar.runtime.process import Process
 
 DIRECTIONS = {"inbound": 1, "outbound": 2}
@@ -127,7 +127,7 @@ async def start_plugins(
                 process.log.plugin(plugin.name, "error", "the plugin cannot be loaded; traffic passes without it",
                                    error=failure)  # fmt: skip
             else:
-                problems.append(problem_of(config, plugin.line, f"plugins.{plugin.name}", failure))
+                problems.append(problem_with(config, plugin, failure))
         # A start may take as long as the plugin's timeout: let the exchanges of the old generation go on between.
         await asyncio.sleep(0)
     return plugins

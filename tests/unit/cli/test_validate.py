@@ -36,7 +36,7 @@ def test_every_plugin_is_started_and_each_failure_told(tmp_path, capfd):
     path = write_config(tmp_path, text)
     assert dispatch(["validate", "-c", str(path)]) == 1
     problems = [line for line in capfd.readouterr().err.splitlines() if line.startswith(str(path))]
-    assert [line.split(": ")[1] for line in problems] == ["plugins.bad", "plugins.no"]
+    assert [line.split(": ")[1] for line in problems] == ["plugins[0]", "plugins[2]"]
 
 
 def test_one_that_may_be_absent_is_named_in_the_plan(tmp_path, capfd):

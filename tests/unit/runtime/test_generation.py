@@ -64,7 +64,7 @@ def test_a_fault_in_any_part_is_no_generation(tmp_path):
         path = write_config(tmp_path, PLUGIN)
         with pytest.raises(ConfigError) as refused:
             await build_generation(make_process(), read_bundle([str(path)], {}), 1, None)
-        assert [problem.path for problem in refused.value.problems] == ["plugins.probe"]
+        assert [problem.path for problem in refused.value.problems] == ["plugins[0]"]
 
     on_loop(main)
 

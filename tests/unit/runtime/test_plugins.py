@@ -99,7 +99,7 @@ def test_every_plugin_that_fails_is_told_of():
         plugins, problems, process = await started(
             Plugin("a", "m", line=3), Plugin("b", "m", line=7), code=b"\0asm\1\0\0\0nonsense"
         )
-        assert [(problem.path, problem.line) for problem in problems] == [("plugins.a", 3), ("plugins.b", 7)]
+        assert [(problem.path, problem.line) for problem in problems] == [("plugins[0]", 3), ("plugins[1]", 7)]
         assert process.registry.counter("loom_plugin_errors_total", "a", "load").value == 1
         plugins.close()
 
@@ -112,7 +112,7 @@ def test_other_bytes_than_pinned_never_run():
         plugins, problems, _ = await started(
             Plugin("good", "m", sha256=digest.upper()), Plugin("bad", "m", sha256="0" * 64)
         )
-        assert [problem.path for problem in problems] == ["plugins.bad"]
+        assert [problem.path for problem in problems] == ["plugins[1]"]
         assert "not the pinned" in problems[0].message
         assert list(plugins.running) == [("good", None)]
         plugins.close()
