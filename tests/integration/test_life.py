@@ -293,7 +293,11 @@ def test_X6_workers_end_with_their_parent(tmp_path: Path) -> None:
 
 def test_nothing_leaks_after_a_crowd(tmp_path: Path) -> None:
     """Files and memory are back where they were after clients that came, dripped, broke off and left."""
-    with fast_app() as app, sidecar(tmp_path, configured(app.port, 1)) as running:
+    with contextlib.ExitStack() as stack:
+        app = stack.enter_context(fast_app())
+        config = configured(app.port, 1)
+        config["upstreams"][0]["idle_timeout"] = "1s"  # or the pool keeps what it may need again
+        running = stack.enter_context(sidecar(tmp_path, config))
 
         def crowd() -> None:
             clients = [Client(running.inbound) for _ in range(200)]
