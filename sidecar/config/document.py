@@ -106,7 +106,8 @@ def parse(text: str, file: str) -> tuple[Mapping, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(str(part) for part in (error.context, error.problem) if part)
-        line = mark.line + 1 if mark else 0
+        # At the end of a text the parser stands a line behind its last one.
+        line = min(mark.line + 1, len(text.splitlines()) or 1) if mark else 0
         raise Unreadable(Problem(file, line, "", f"is not YAML: {what}{_hint(text, line)}")) from None
     except yaml.YAMLError as error:
         raise Unreadable(Problem(file, 0, "", f"is not YAML: {error}")) from None
