@@ -64,6 +64,7 @@ class H1ClientCodec:
         "_id",
         "_in",
         "_interim",
+        "_is_draining",
         "_keeps_alive",
         "_left",
         "_limits",
@@ -96,6 +97,7 @@ class H1ClientCodec:
         self._method = b""
         self._interim = 0
         self._keeps_alive = True
+        self._is_draining = False
         self._wants_tunnel = False
         self._framing = Framing.NONE
         self._left = 0
@@ -315,6 +317,8 @@ class H1ClientCodec:
             elif not minor and b"keep-alive" in options:
                 self._keeps_alive = True
             fields = strip_hop_by_hop(fields, options)
+        if self._is_draining:
+            self._keeps_alive = False
         if self._method == b"CONNECT" and status[:1] == b"2":
             self._open_tunnel()
             events.append(ResponseHeaders(self._id, HeaderMap(fields), False))
@@ -451,6 +455,7 @@ class H1ClientCodec:
         return False
 
     def drain(self) -> None:
+        self._is_draining = True
         self._keeps_alive = False
         if self.is_idle:
             self.should_close = True

@@ -86,7 +86,9 @@ class ChunkedReader:
 
     def feed(self, data: bytes, at: int) -> tuple[bytes, int]:
         """Body bytes of ``data[at:]`` joined, and where the first byte after the message stands."""
+        shift = 0
         if self._held:
+            shift = at - len(self._held)
             data = self._held + data[at:]
             at = 0
             self._held = b""
@@ -120,7 +122,7 @@ class ChunkedReader:
                 self._stage = self._SIZE
             else:
                 at = self._read_trailers(data, at)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces), at
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), at + shift
 
     def _read_size(self, data: bytes, at: int) -> int:
         """Where the chunk's data begins; -1 when the line is not whole."""
