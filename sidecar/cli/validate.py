@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from sidecar.config.load import in_order
 from sidecar.config.model import Config
-from sidecar.errors import ConfigError
-from sidecar.runtime.bundle import Bundle, read_bundle
+from sidecar.errors import ConfigError, Problem
+from sidecar.runtime.bundle import Bundle, examine_bundle
 from sidecar.runtime.generation import Generation, build_generation
 from sidecar.runtime.logsink import Logger, LogSink
 from sidecar.runtime.process import Process
@@ -20,8 +20,8 @@ def validate(files: Sequence[str], environ: Mapping[str, str]) -> int:
     sink = LogSink("/dev/stderr")
     sink.start()
     try:
-        bundle = read_bundle(files, environ)
-        plan = asyncio.run(_build(bundle, Logger(sink, "info"), environ))
+        bundle, problems = examine_bundle(files, environ)
+        plan = asyncio.run(_build(bundle, problems, Logger(sink, "info"), environ))
     except ConfigError as error:
         sink.close()
         for problem in in_order(error.problems, files):
@@ -34,7 +34,10 @@ def validate(files: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-async def _build(bundle: Bundle, log: Logger, environ: Mapping[str, str]) -> list[str]:
+async def _build(
+    bundle: Bundle, problems: list[Problem], log: Logger, environ: Mapping[str, str]
+) -> list[str]:
+    """The plan; raises ConfigError with ``problems`` and what the plugins add to them."""
     config = bundle.config
     process = Process(
         asyncio.get_running_loop(),
@@ -43,8 +46,13 @@ async def _build(bundle: Bundle, log: Logger, environ: Mapping[str, str]) -> lis
         held_bodies=config.limits.held_bodies,
         environ=environ,
     )
-    generation = await build_generation(process, bundle, 1, None)
     try:
+        generation = await build_generation(process, bundle, 1, None)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    try:
+        if problems:
+            raise ConfigError(problems)
         return plan_of(config, generation)
     finally:
         generation.discard(None)

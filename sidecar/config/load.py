@@ -36,14 +36,27 @@ def load(
     quota: Callable[[], int] = cpu_quota,
 ) -> model.Config:
     """Read ``files`` in order; raises ConfigError. ``environ`` is what ``${NAME}`` looks at."""
+    config, problems = examine(files, environ, exists=exists, quota=quota)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def examine(
+    files: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    exists: Callable[[str], bool] = os.path.isfile,
+    quota: Callable[[], int] = cpu_quota,
+) -> tuple[model.Config, list[Problem]]:
+    """What is written as far as it can be read, and all that is wrong with it; ConfigError when it cannot be at all."""
     document, problems = _document(files)
     problems += replace(document, environ)
     config = _config(Block(document, "", problems), exists, quota, files)
     problems += check(config, document, exists)
-    if problems:
-        raise ConfigError(in_order(problems, files))
     warnings = [str(warning) for warning in in_order(warnings_of(config, document, exists), files)]
-    return dataclasses.replace(config, warnings=tuple(warnings), origins=_origins(document, files))
+    config = dataclasses.replace(config, warnings=tuple(warnings), origins=_origins(document, files))
+    return config, in_order(problems, files)
 
 
 def _origins(document: Document, files: Sequence[str]) -> dict[str, str]:

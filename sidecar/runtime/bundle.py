@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sidecar.config.load import in_order, load
+from sidecar.config.load import examine, in_order, load
 from sidecar.config.model import Config, Plugin
 from sidecar.errors import ConfigError, Problem
 
@@ -39,24 +39,55 @@ class Bundle:
 
 
 def read_bundle(files: Sequence[str], environ: Mapping[str, str]) -> Bundle:
-    """Load the configuration and read its plugins; raises ConfigError with every problem of both."""
-    config = load(files, environ)
+    """Load the configuration and read its plugins; raises ConfigError with every problem of either."""
+    bundle, problems = _with_modules(load(files, environ))
+    if problems:
+        raise ConfigError(in_order(problems, files))
+    return bundle
+
+
+def examine_bundle(files: Sequence[str], environ: Mapping[str, str]) -> tuple[Bundle, list[Problem]]:
+    """What there is, for a look at its plugins too, and all that is wrong; ConfigError when nothing can be read.
+
+    A plugin that is wrong already has no path and is not looked at, nor are routes when anything is wrong.
+    """
+    config, problems = examine(files, environ)
+    if problems:
+        known = {problem.path.partition(".")[0] for problem in problems}
+        plugins = [
+            replace(plugin, path="") if f"plugins[{place}]" in known else plugin
+            for place, plugin in enumerate(config.plugins)
+        ]
+        config = replace(config, plugins=tuple(plugins), routes=())
+    bundle, missing = _with_modules(config)
+    return bundle, problems + missing
+
+
+def _with_modules(config: Config) -> tuple[Bundle, list[Problem]]:
     modules: dict[str, bytes] = {}
     problems: list[Problem] = []
-    for plugin in config.plugins:
+    for plugin in with_path(config.plugins):
         try:
             modules[plugin.path] = modules.get(plugin.path) or read_module(plugin.path)
         except OSError as error:
-            if plugin.on_failure.get("load") != "open":
+            if is_needed(config, plugin):
                 problems.append(problem_with(config, plugin, str(error)))
-    if problems:
-        raise ConfigError(in_order(problems, files))
-    return Bundle(config, modules)
+    return Bundle(config, modules), problems
+
+
+def with_path(plugins: Sequence[Plugin]) -> list[Plugin]:
+    """Those that can be looked at; every one of a configuration without problems."""
+    return [plugin for plugin in plugins if plugin.path]
+
+
+def is_needed(config: Config, plugin: Plugin) -> bool:
+    """False when traffic may go on without the plugin, or when there is none: a fragment without listeners."""
+    return bool(config.listeners) and plugin.on_failure.get("load") != "open"
 
 
 def problem_of(config: Config, line: int, path: str, message: str) -> Problem:
     """A problem found after loading, in the file that its top block came from."""
-    block = path.partition(".")[0]
+    block = path.partition(".")[0].partition("[")[0]
     return Problem(config.origins.get(block) or (config.files or ("configuration",))[-1], line, path, message)
 
 

@@ -120,11 +120,11 @@ async def build_generation(process: Process, bundle: Bundle, number: int, previo
     access_log = open_access_log(config, process, previous.access_log if previous is not None else None)
     generation = Generation(number, bundle, pools, plugins, tracing, access_log)
     if not problems:
-        for listener in config.listeners:
+        for place, listener in enumerate(config.listeners):
             try:
                 generation.snapshots[listener.name, listener.direction] = _snapshot(generation, process, listener)
             except ValueError as error:
-                problems.append(problem_of(config, listener.line, f"listeners[{config.listeners.index(listener)}]", str(error)))
+                problems.append(problem_of(config, listener.line, f"listeners[{place}]", str(error)))
     if problems:
         generation.discard(previous)
         raise ConfigError(problems)

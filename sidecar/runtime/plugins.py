@@ -15,7 +15,7 @@ from sidecar.errors import Problem
 from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, FilterFactory, Phase, Status
 from sidecar.exchange.ports import CallPort
 from sidecar.http.events import RequestHeaders
-from sidecar.runtime.bundle import Bundle, problem_with
+from sidecar.runtime.bundle import Bundle, is_needed, problem_with, with_path
 from sidecar.runtime.process import Process
 
 DIRECTIONS = {"inbound": 1, "outbound": 2}
@@ -99,7 +99,7 @@ def use_of(plugin: Plugin, config: bytes | None) -> Use:
 def wanted_uses(config: Config) -> list[tuple[Plugin, Use]]:
     """Every instance a generation needs: each plugin as it is, then as routes configure it."""
     by_name = {plugin.name: plugin for plugin in config.plugins}
-    uses: dict[Use, Plugin] = {(plugin.name, None): plugin for plugin in config.plugins}
+    uses: dict[Use, Plugin] = {(plugin.name, None): plugin for plugin in with_path(config.plugins)}
     for route in config.routes:
         for use in route.plugins or ():
             plugin = by_name[use.name]
@@ -112,7 +112,7 @@ async def start_plugins(
 ) -> PluginSet:
     """Compile, start and configure; what fails and must not is added to ``problems``."""
     config = bundle.config
-    plugins = PluginSet(config.plugins)
+    plugins = PluginSet(with_path(config.plugins))
     if not config.plugins:
         return plugins
     compiled = await asyncio.to_thread(_compile, bundle.modules)
@@ -121,7 +121,7 @@ async def start_plugins(
         settings = _settings(plugin, use, directions, config.node)
         failure = _start(plugin, use, settings, compiled.get(plugin.path), process, calls, plugins)
         if failure:
-            if plugin.on_failure.get("load") == "open":
+            if not is_needed(config, plugin):
                 plugins.absent[use] = failure
                 plugins.factories[use] = AbsentFilterFactory(process, plugin.name)
                 process.log.plugin(plugin.name, "error", "the plugin cannot be loaded; traffic passes without it",

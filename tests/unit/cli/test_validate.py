@@ -44,3 +44,20 @@ def test_one_that_may_be_absent_is_named_in_the_plan(tmp_path, capfd):
     text = "plugins:\n  - {name: bad, path: bad.wasm, on_failure: {load: open}}\n"
     assert dispatch(["validate", "-c", str(write_config(tmp_path, text))]) == 0
     assert "plugin bad: absent, traffic passes" in capfd.readouterr().out
+
+
+def test_plugins_are_looked_at_though_something_else_is_wrong(tmp_path, capfd):
+    (tmp_path / "bad.wasm").write_bytes(b"\0asm\1\0\0\0nonsense")
+    text = "plugins:\n  - {name: gone, path: gone.wasm}\n  - {path: bad.wasm}\n  - {name: bad, path: bad.wasm}\n"
+    path = write_config(tmp_path, text + "nonsense: 1\n")
+    assert dispatch(["validate", "-c", str(path)]) == 1
+    problems = [line for line in capfd.readouterr().err.splitlines() if line.startswith(str(path))]
+    places = [line.split(": ")[1] for line in problems]
+    assert places == ["plugins[0].path", "plugins[1].name", "plugins[2]", "nonsense"]
+
+
+def test_a_fragment_may_name_plugins_that_are_not_there_yet(tmp_path, capfd):
+    path = tmp_path / "part.yaml"
+    path.write_text("plugins:\n  - {name: later, path: later.wasm}\n")
+    assert dispatch(["validate", "-c", str(path)]) == 0
+    assert "warning: " in capfd.readouterr().err
