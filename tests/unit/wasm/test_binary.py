@@ -101,18 +101,18 @@ def test_a_module_without_anything_has_no_interface() -> None:
         (HEADER + section(7, b"\1\1a\5\0"), "malformed"),
     ],
 )
-def test_w6_bytes_that_are_no_module_are_refused(code: bytes, why: str) -> None:
+def test_W6_bytes_that_are_no_module_are_refused(code: bytes, why: str) -> None:
     with pytest.raises(ModuleError, match=why):
         read_interface(code)
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3, 7])
-def test_w6_more_entries_than_any_plugin_has_are_refused_before_they_are_read(kind: int) -> None:
+def test_W6_more_entries_than_any_plugin_has_are_refused_before_they_are_read(kind: int) -> None:
     with pytest.raises(ModuleError, match="over the limit"):
         read_interface(HEADER + section(kind, uleb(MAX_ENTRIES + 1)))
 
 
-def test_w6_imported_and_own_functions_count_together() -> None:
+def test_W6_imported_and_own_functions_count_together() -> None:
     many = MAX_ENTRIES // 2 + 1
     code = HEADER + section(1, b"\1\x60\0\0") + section(2, uleb(many) + b"\1a\1b\0\0" * many)
     read_interface(code)

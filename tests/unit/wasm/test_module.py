@@ -82,12 +82,12 @@ def test_threads_that_race_for_the_first_instance_get_one_engine(name: str) -> N
 
 
 @pytest.mark.parametrize("name", PROPOSALS)
-def test_w4_a_proposal_that_no_plugin_needs_is_refused(name: str) -> None:
+def test_W4_a_proposal_that_no_plugin_needs_is_refused(name: str) -> None:
     with pytest.raises(ModuleError):
         compile_module(assemble(PROPOSALS[name]))
 
 
-def test_w4_every_switch_that_we_name_is_one_that_the_engine_has() -> None:
+def test_W4_every_switch_that_we_name_is_one_that_the_engine_has() -> None:
     for proposal in REFUSED_PROPOSALS:
         assert isinstance(getattr(wasmtime.Config, proposal), property), proposal
 
@@ -105,18 +105,18 @@ def test_what_compilers_of_today_emit_is_taken(name: str) -> None:
     )
 
 
-def test_w6_text_and_components_are_not_taken() -> None:
+def test_W6_text_and_components_are_not_taken() -> None:
     for code in (b"(module)", assemble("(component)"), b""):
         with pytest.raises(ModuleError):
             compile_module(code)
 
 
-def test_w6_the_size_is_capped_before_anything_is_read() -> None:
+def test_W6_the_size_is_capped_before_anything_is_read() -> None:
     with pytest.raises(ModuleError, match="over the limit"):
         compile_module(b"\0asm\1\0\0\0" + bytes(MAX_MODULE_SIZE))
 
 
-def test_w6_deep_nesting_is_an_error_or_a_module_and_never_the_end() -> None:
+def test_W6_deep_nesting_is_an_error_or_a_module_and_never_the_end() -> None:
     deep = b"\x02\x40" * 200_000 + b"\x0b" * 200_001
     body = b"\0" + deep
     code = b"\0asm\1\0\0\0\1\4\1\x60\0\0\3\2\1\0" + section(10, b"\1" + uleb(len(body)) + body)
@@ -130,7 +130,7 @@ def test_w6_deep_nesting_is_an_error_or_a_module_and_never_the_end() -> None:
     assert done.stdout.strip() in (b"compiled", b"refused")
 
 
-def test_w6_a_branch_table_with_a_million_targets_is_an_error_or_a_module() -> None:
+def test_W6_a_branch_table_with_a_million_targets_is_an_error_or_a_module() -> None:
     body = b"\0\x02\x40\x41\0\x0e" + uleb(1_000_000) + bytes(1_000_001) + b"\x0b\x0b"
     code = b"\0asm\1\0\0\0\1\4\1\x60\0\0\3\2\1\0" + section(10, b"\1" + uleb(len(body)) + body)
     try:
@@ -139,7 +139,7 @@ def test_w6_a_branch_table_with_a_million_targets_is_an_error_or_a_module() -> N
         assert str(refused)
 
 
-def test_w6_an_invalid_body_is_refused_in_one_line() -> None:
+def test_W6_an_invalid_body_is_refused_in_one_line() -> None:
     with pytest.raises(ModuleError) as caught:
         compile_module(b"\0asm\1\0\0\0\1\4\1\x60\0\0\3\2\1\0\x0a\4\1\2\0\x6a")
     assert "\n" not in str(caught.value)

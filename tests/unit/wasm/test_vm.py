@@ -244,7 +244,7 @@ class TestCallsOut:
     @pytest.mark.parametrize(
         "error", [ValueError("ours"), KeyboardInterrupt(), ProcExit(3), MemoryRangeError("x"), Trap(TrapKind.EXIT, "x")]
     )
-    def test_w22_an_exception_unwinds_the_guest_and_comes_out_unchanged(self, one: Guest, error: BaseException) -> None:
+    def test_W22_an_exception_unwinds_the_guest_and_comes_out_unchanged(self, one: Guest, error: BaseException) -> None:
         one.host = thrower(error)
         with pytest.raises(type(error)) as caught:
             one.fn("ask")(1, 2, 3)
@@ -253,7 +253,7 @@ class TestCallsOut:
         stopped(TrapKind.OTHER, one.fn("add"), 1, 2)
 
     @pytest.mark.parametrize("answer", ["text", 1.5, object()])
-    def test_w22_a_result_that_is_no_number_is_an_error_and_never_a_status(self, one: Guest, answer: Any) -> None:
+    def test_W22_a_result_that_is_no_number_is_an_error_and_never_a_status(self, one: Guest, answer: Any) -> None:
         one.host = lambda *args: answer
         with pytest.raises(TypeError):
             one.fn("ask")(1, 2, 3)
@@ -312,7 +312,7 @@ class TestNesting:
         one.host = swallowing
         assert one.fn("ask")(1, 2, 3) == 4
 
-    def test_w7_a_guest_that_calls_itself_through_the_host_is_stopped(self, one: Guest) -> None:
+    def test_W7_a_guest_that_calls_itself_through_the_host_is_stopped(self, one: Guest) -> None:
         depth = 0
 
         def again(*args: int) -> int:
@@ -354,7 +354,7 @@ class TestTraps:
             assert one.vm.failed and not one.vm.memory_limit_hit
             one.vm.close()
 
-    def test_w5_recursion_is_stopped_on_a_thread_with_a_small_stack(self, twin: ModuleType) -> None:
+    def test_W5_recursion_is_stopped_on_a_thread_with_a_small_stack(self, twin: ModuleType) -> None:
         kinds: list[TrapKind] = []
 
         def run() -> None:
@@ -374,19 +374,19 @@ class TestTraps:
 
 class TestDeadlines:
     @pytest.mark.parametrize("name", ["spin", "spin_asking", "fill"])
-    def test_w1_a_loop_is_stopped(self, one: Guest, name: str) -> None:
+    def test_W1_a_loop_is_stopped(self, one: Guest, name: str) -> None:
         one.vm.timeout = 0.02
         trap = stopped(TrapKind.INTERRUPT, one.fn(name))
         assert trap.message == "deadline exceeded"
         assert one.vm.failed
 
-    def test_w1_a_loop_in_the_start_section_is_stopped(self, twin: ModuleType) -> None:
+    def test_W1_a_loop_in_the_start_section_is_stopped(self, twin: ModuleType) -> None:
         spinning = Guest(twin, "(module (func $f (loop $again (br $again))) (start $f))")
         stopped(TrapKind.INTERRUPT, spinning.vm.instantiate, 0.02)
         assert spinning.vm.failed
         spinning.vm.close()
 
-    def test_w1_a_loop_in_the_allocator_dies_by_the_outer_deadline(self, one: Guest) -> None:
+    def test_W1_a_loop_in_the_allocator_dies_by_the_outer_deadline(self, one: Guest) -> None:
         one.vm.timeout = LONG
         one.host = lambda *args: one.fn("spin")()
         stopped(TrapKind.INTERRUPT, one.vm.call, one.fn("ask"), (1, 2, 3), 0.02)
@@ -476,7 +476,7 @@ class TestMemory:
 
     @given(st.integers(), st.integers(), st.binary(max_size=64))
     @pytest.mark.parametrize("name", list(twins()))
-    def test_w7_ranges_are_exact_for_any_number(self, name: str, ptr: int, size: int, data: bytes) -> None:
+    def test_W7_ranges_are_exact_for_any_number(self, name: str, ptr: int, size: int, data: bytes) -> None:
         one = shared(name)
         fits = ptr >= 0 and size >= 0 and ptr + size <= PAGE
         assert one.vm.has_range(ptr, size) is fits
@@ -489,7 +489,7 @@ class TestMemory:
 
     @given(st.integers(-20, 20), st.binary(max_size=40))
     @pytest.mark.parametrize("name", list(twins()))
-    def test_w7_the_edge_of_memory(self, name: str, over: int, data: bytes) -> None:
+    def test_W7_the_edge_of_memory(self, name: str, over: int, data: bytes) -> None:
         one = shared(name)
         ptr = PAGE - len(data) + over
         before = one.vm.read(PAGE - 64, 64)
@@ -501,7 +501,7 @@ class TestMemory:
                 one.vm.write(ptr, data)
             assert one.vm.read(PAGE - 64, 64) == before
 
-    def test_w7_numbers_at_the_edge(self, one: Guest) -> None:
+    def test_W7_numbers_at_the_edge(self, one: Guest) -> None:
         one.vm.write_u32(PAGE - 4, 7)
         assert one.vm.read_u32(PAGE - 4) == 7
         for call in (
@@ -535,14 +535,14 @@ class TestMemory:
         assert one.fn("ask")(1, 2, 3) == 2 * PAGE
         assert one.fn("load")(2 * PAGE - 4) == ord("z") << 24
 
-    def test_w4_growth_beyond_the_limit_fails_inside_the_guest(self, one: Guest) -> None:
+    def test_W4_growth_beyond_the_limit_fails_inside_the_guest(self, one: Guest) -> None:
         assert one.fn("grow")(1000) == 0xFFFFFFFF
         assert one.vm.memory_limit_hit and not one.vm.failed
         assert one.vm.memory_size == PAGE
         assert one.fn("add")(1, 2) == 3
         assert not one.vm.memory_limit_hit, "it is about the last call"
 
-    def test_w4_a_guest_that_dies_of_it_is_told_from_one_that_dies(self, twin: ModuleType) -> None:
+    def test_W4_a_guest_that_dies_of_it_is_told_from_one_that_dies(self, twin: ModuleType) -> None:
         for pages, hit in [(1000, True), (1, False)]:
             one = Guest(twin).made()
             one.host = lambda a, b, c, one=one: one.fn("grow_or_die")(a)
@@ -554,13 +554,13 @@ class TestMemory:
             assert one.vm.memory_limit_hit is hit
             one.vm.close()
 
-    def test_w4_a_first_size_beyond_the_limit_is_refused(self, twin: ModuleType) -> None:
+    def test_W4_a_first_size_beyond_the_limit_is_refused(self, twin: ModuleType) -> None:
         big = Guest(twin, '(module (memory (export "memory") 100))')
         stopped(TrapKind.MEMORY, big.vm.instantiate, LONG)
         assert big.vm.failed and big.vm.memory_limit_hit and big.vm.memory_size == 0
         big.vm.close()
 
-    def test_w4_a_table_beyond_the_limit_is_refused(self, twin: ModuleType) -> None:
+    def test_W4_a_table_beyond_the_limit_is_refused(self, twin: ModuleType) -> None:
         big = Guest(twin, "(module (table 1000000 funcref))")
         stopped(TrapKind.MEMORY, big.vm.instantiate, LONG)
         assert not big.vm.memory_limit_hit
@@ -606,40 +606,40 @@ class TestReturnBytes:
         assert one.vm.return_bytes(b"", 0, 4, one.fn("alloc_dying")) == 0
         assert one.vm.read(0, 8) == bytes(8)
 
-    def test_w7_memory_that_moved_or_grew_is_asked_for_again(self, one: Guest) -> None:
+    def test_W7_memory_that_moved_or_grew_is_asked_for_again(self, one: Guest) -> None:
         assert one.vm.return_bytes(b"x" * 100, PAGE - 8, PAGE - 4, one.fn("alloc_growing")) == 0
         assert one.vm.read_u32(PAGE - 8) == PAGE
         assert one.vm.read(PAGE, 100) == b"x" * 100
 
     @pytest.mark.parametrize("name", ["alloc_nothing", "alloc_beyond", "alloc_void"])
-    def test_w7_an_allocator_that_answers_nonsense_is_a_status(self, one: Guest, name: str) -> None:
+    def test_W7_an_allocator_that_answers_nonsense_is_a_status(self, one: Guest, name: str) -> None:
         one.vm.write(0, b"\xaa" * 8)
         assert one.vm.return_bytes(b"data", 0, 4, one.fn(name)) == 6
         assert one.vm.read(0, 8) == b"\xaa" * 8
 
     @pytest.mark.parametrize("slots", [(PAGE - 3, 0), (0, PAGE - 3), (0xFFFFFFFF, 0), (0, 0xFFFFFFFC), (-4, 0)])
-    def test_w7_bad_slots_are_a_status_and_the_allocator_is_not_asked(
+    def test_W7_bad_slots_are_a_status_and_the_allocator_is_not_asked(
         self, one: Guest, slots: tuple[int, int]
     ) -> None:
         assert one.vm.return_bytes(b"data", *slots, one.fn("alloc_dying")) == 6
         assert not one.vm.failed
 
-    def test_w7_overlapping_odd_slots_inside_the_block_itself(self, one: Guest) -> None:
+    def test_W7_overlapping_odd_slots_inside_the_block_itself(self, one: Guest) -> None:
         # The block is given out over its own slots: pointer and size are written last.
         assert one.vm.return_bytes(b"d" * 9, 9, 11, one.fn("alloc_same")) == 0
         assert one.vm.read(9, 6) == b"\x09\0\x09\0\0\0"
 
-    def test_w7_an_allocator_that_traps_ends_the_call(self, one: Guest) -> None:
+    def test_W7_an_allocator_that_traps_ends_the_call(self, one: Guest) -> None:
         one.host = lambda *args: one.vm.return_bytes(b"data", 0, 4, one.fn("alloc_dying"))
         stopped(TrapKind.UNREACHABLE, one.fn("ask"), 1, 2, 3)
 
-    def test_w7_an_allocator_that_asks_for_more_never_ends_anything_but_itself(self, one: Guest) -> None:
+    def test_W7_an_allocator_that_asks_for_more_never_ends_anything_but_itself(self, one: Guest) -> None:
         one.host = lambda *args: one.vm.return_bytes(b"data", 0, 4, one.fn("alloc_asking"))
         stopped(TrapKind.STACK_OVERFLOW, one.fn("ask"), 1, 2, 3)
 
     @given(st.integers(-8, PAGE + 8), st.integers(-8, PAGE + 8), st.binary(min_size=1, max_size=80))
     @pytest.mark.parametrize("name", list(twins()))
-    def test_w7_any_slots_and_data_give_a_status(self, name: str, ptr: int, size: int, data: bytes) -> None:
+    def test_W7_any_slots_and_data_give_a_status(self, name: str, ptr: int, size: int, data: bytes) -> None:
         one = shared(name)
         fits = 0 <= ptr <= PAGE - 4 and 0 <= size <= PAGE - 4
         assert one.vm.return_bytes(data, ptr, size, one.fn("alloc_same")) == (0 if fits else 6)
@@ -714,7 +714,7 @@ class TestClose:
         gc.collect()
         assert [ref() for ref in watched] == [None, None]
 
-    def test_w25_ten_thousand_instances_leave_nothing(self, twin: ModuleType) -> None:
+    def test_W25_ten_thousand_instances_leave_nothing(self, twin: ModuleType) -> None:
         module = guest(START)
         imports = {("env", "host"): lambda *args: 0}
 
