@@ -71,7 +71,7 @@ class RootContext(Context):
 
     def __init__(self, instance: Instance, id: int) -> None:
         super().__init__(instance, id, None)
-        self.root: RootContext | None = self
+        self.root = self
         self.tick: TimerHandle | None = None
         self.tick_period = 0.0
         """Seconds; 0 is off."""
