@@ -262,7 +262,11 @@ class HttpManager(Connection):
             self.codec.drain()
             limit = self._refused or "requests_in_flight"
             return self._answer(event, snapshot.refusals, ProxyError(ErrorKind.OVERLOADED, limit, limit=limit))
-        route = snapshot.table.match(headers)
+        try:
+            route = snapshot.table.match(headers)
+        except ProxyError as error:
+            self.codec.drain()
+            return self._answer(event, snapshot.refusals, error)
         stream = self._open(event, snapshot.chain(route), route)
         exchange = stream.exchange
         assert exchange is not None

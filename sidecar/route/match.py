@@ -38,6 +38,11 @@ def decoded_path(target: bytes) -> bytes:
     return b"".join(parts)
 
 
+def without_parameters(path: bytes) -> bytes:
+    """``path`` as an app reads it that cuts ``;parameters`` off each segment (RFC 3986 section 3.3)."""
+    return b"/".join([segment.partition(b";")[0] for segment in path.split(b"/")])
+
+
 def raw_length(target: bytes, decoded: int) -> int:
     """How many bytes of ``target`` make the first ``decoded`` bytes of its :func:`decoded_path`."""
     index = 0

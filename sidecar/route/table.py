@@ -12,7 +12,10 @@ Which route wins, in this order (the Gateway API's, with its open points settled
 5. order in the file.
 
 A prefix ends at a segment: ``/admin/*`` matches ``/admin/x`` and, by choice, ``/admin``, never ``/administrator``
-nor ``/admin;x``. Paths compare with case, without the query, percent-decoded once as the app will read them. A
+nor ``/admin;x``. Some apps cut ``;x`` off before they look: a request that would go elsewhere without its path
+parameters is refused, since route and app would judge it differently.
+
+Paths compare with case, without the query, percent-decoded once as the app will read them. A
 header condition compares the whole value; several lines of one name count as one, joined by ``", "`` (RFC 9110
 section 5.3). A route that fails on any condition leaves the request to the next one in this order.
 
@@ -26,10 +29,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from sidecar.config.model import Route, Upstream
+from sidecar.errors import ErrorKind, ProxyError, Source
 from sidecar.http.headers import HeaderMap
 from sidecar.route.compile import Rule, compile_route, host_condition
 from sidecar.route.entry import RouteEntry
-from sidecar.route.match import canonical_host, decoded_path, without_port
+from sidecar.route.match import canonical_host, decoded_path, without_parameters, without_port
 
 
 class RouteTable:
@@ -66,7 +70,7 @@ class RouteTable:
     def match(self, headers: HeaderMap) -> RouteEntry | None:
         """Where a request that the validator accepted goes; None: nowhere (``no_route``).
 
-        CONNECT goes only where a route names that method.
+        CONNECT goes only where a route names that method. Raises ProxyError 400 for a path of two readings.
         """
         method = authority = target = b""
         for name, value, _ in headers.fields:
@@ -83,6 +87,15 @@ class RouteTable:
         if self._has_hosts:
             host = canonical_host(authority)
             bare = without_port(host)
+        found = self._find(host, bare, path, method, headers)
+        if b";" in path and self._find(host, bare, without_parameters(path), method, headers) is not found:
+            raise ProxyError(ErrorKind.BAD_REQUEST, "another route without path parameters", source=Source.DOWNSTREAM)
+        return found
+
+    def _find(
+        self, host: bytes, bare: bytes, path: bytes, method: bytes, headers: HeaderMap
+    ) -> RouteEntry | None:
+        if host:
             entry = self._by_host(host, bare, path, method, headers)
             if entry is not None:
                 return entry

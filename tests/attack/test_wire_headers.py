@@ -163,7 +163,8 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, st
         pytest.param(get("/admin/"), "admin", id="P14-slash"),
         pytest.param(get("/admin?x"), "admin", id="P14-query"),
         pytest.param(get("/administrator"), "", id="P14-longer-word"),
-        pytest.param(get("/admin;x/y"), "", id="P5-parameter"),
+        pytest.param(get("/other;x/y"), "", id="P5-parameter"),
+        pytest.param(get("/admin/x;v=1"), "admin", id="P5-parameter-below"),
         pytest.param(get("/ADMIN/x"), "", id="P6-case"),
         pytest.param(get("/case/x"), "", id="P6-case-of-route"),
         pytest.param(get("/exact/x"), "", id="exact-only"),
@@ -192,3 +193,12 @@ def test_route_is_the_one_that_the_request_names(
     )
     assert lines[0].get("route", "") == route, json.dumps(lines[0])
     assert lines[0]["upstream_address"].endswith(private) == bool(route)
+
+
+@pytest.mark.parametrize("path", ["/admin;x", "/admin;x/y", "/admin;/y", "/exact;v=1", "/admin%3bx/y"])
+def test_P5_path_that_is_another_without_its_parameters_is_refused(routed: tuple[Stage, str], path: str) -> None:
+    """An app that cuts parameters off would see what the route has just not seen."""
+    ready, _ = routed
+    ready.app.reset()
+    assert ready.sidecar.ask(path).refusal == (400, "bad_request")
+    assert not ready.app.requests

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.address import Address
 from sidecar.config.model import Endpoint, Match, Route, Upstream
+from sidecar.errors import ErrorKind, ProxyError
 from sidecar.http.headers import HeaderMap
 from sidecar.http.validate import check_request
 from sidecar.route.match import decoded_path
@@ -95,9 +96,24 @@ def test_P14_a_prefix_holds_its_own_name(path):
     assert chosen(table(route("admin", path="/admin/*"), route("rest")), path) == "admin"
 
 
-@pytest.mark.parametrize("path", [b"/administrator", b"/admin;x", b"/admin.html", b"/Admin/x", b"/x/admin/", b"/adm"])
+@pytest.mark.parametrize("path", [b"/administrator", b"/admin.html", b"/Admin/x", b"/x/admin/", b"/adm"])
 def test_P14_a_prefix_ends_at_a_segment(path):
     assert chosen(table(route("admin", path="/admin/*"), route("rest")), path) == "rest"
+
+
+@pytest.mark.parametrize("path", [b"/admin;x", b"/admin;x/y", b"/admin%3bx", b"/admin;/y", b"/exact;v=1", b"/exact;"])
+def test_P5_path_that_is_another_without_its_parameters_is_refused(path):
+    found = table(route("admin", path="/admin/*"), route("exact", path="/exact"), route("rest"))
+    with pytest.raises(ProxyError) as caught:
+        found.match(head(path))
+    assert caught.value.kind is ErrorKind.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [(b"/admin/x;v=1", "admin"), (b"/a;v=1/b;x", "rest"), (b"/a?x;y", "rest")]
+)
+def test_P5_parameters_that_change_no_route_pass(path, expected):
+    assert chosen(table(route("admin", path="/admin/*"), route("rest")), path) == expected
 
 
 def test_P6_paths_have_case_and_a_query_is_none_of_theirs():
@@ -172,6 +188,14 @@ POLICIES = st.lists(
 )
 
 
+def outcome(found, target):
+    """The entry, or the kind of the refusal."""
+    try:
+        return found.match(head(target))
+    except ProxyError as error:
+        return error.kind
+
+
 @st.composite
 def spellings(draw):
     """One path in two lawful spellings: some bytes escaped that need not be."""
@@ -192,7 +216,7 @@ def test_P17_every_lawful_spelling_of_a_path_is_judged_as_the_app_reads_it(polic
     for target in (plain, escaped):
         if check_request(head(target)) is None:
             assert decoded_path(target) == path
-            assert found.match(head(target)) is found.match(head(plain))
+            assert outcome(found, target) is outcome(found, plain)
 
 
 @given(POLICIES, st.lists(st.sampled_from(list(b"/a.%2e5c;?Admin")), max_size=14).map(lambda tail: b"/" + bytes(tail)))
@@ -207,4 +231,7 @@ def test_P17_what_passes_the_validator_has_one_reading(policy, target):
     assert path.count(b"/") == target.partition(b"?")[0].count(b"/") and b"//" not in path
     found = table(*(route(str(number), **conditions) for number, conditions in enumerate(policy)))
     again = quote_from_bytes(path, safe="/~;=.").encode()
-    assert found.match(head(target)) is found.match(head(again))
+    bare_target = quote_from_bytes(bare, safe="/~=.").encode()
+    if (where := outcome(found, target)) is not ErrorKind.BAD_REQUEST:
+        assert where is outcome(found, again)
+        assert where is outcome(found, bare_target), "an app that cuts parameters off reads another path"
