@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-TWINS  := $(shell find sidecar -name '*.pyx' -o -name '*.pxd' 2>/dev/null)
+TWINS  := $(shell find sidecar -name '*.pyx' 2>/dev/null)
+TYPED  := $(shell $(PYTHON) -c "import runpy; print(*runpy.run_path('sidecar/compiled.py')['SOURCES'])")
 ONCE   ?=
 ONLY   ?=
 ARGS   ?=
@@ -24,12 +25,13 @@ $(VENV)/bin/pip:
 
 $(VENV)/.installed: $(VENV)/bin/pip pyproject.toml setup.py constraints.txt
 	@echo 'installing into $(VENV), once; takes a minute'
-	$(BIN)/pip install --quiet -c constraints.txt 'setuptools>=77' cython
-	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt 'setuptools>=77' cython mypy types-PyYAML
+	SIDECAR_PURE=1 $(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# The twins are rebuilt when a .pyx changes, without asking pip again.
-$(VENV)/.twins: $(VENV)/.installed $(TWINS)
+# What is compiled is compiled again when one of its sources changes, without asking pip again.
+$(VENV)/.twins: $(VENV)/.installed sidecar/compiled.py $(TWINS) $(TYPED)
+	@echo 'compiling the request path; takes a minute'
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	@$(BIN)/python scripts/check_compiled.py
 	@touch $@
@@ -68,4 +70,4 @@ lock: setup
 
 clean:
 	rm -rf build dist *.egg-info $(VENV)
-	find sidecar -name '*_c*.so' -delete
+	find sidecar -name '*.so' -delete

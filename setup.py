@@ -1,13 +1,21 @@
-"""Builds the compiled twins. Everything else about the distribution is in pyproject.toml.
+"""Builds what is compiled. Everything else about the distribution is in pyproject.toml.
 
-A twin is ``_name_c.pyx`` beside ``_name_py.py``; every one under ``sidecar/`` is found by its name, so a new twin
-needs no line here. Where no C compiler (or no Python headers) is at hand the build goes on without them and the Python
-twins serve. Everything else fails it: Cython's own errors, and code that a working compiler rejects.
+Two kinds of compiled code, both optional:
+
+* a *twin* is ``_name_c.pyx`` beside ``_name_py.py``: Cython, found by its name;
+* the modules named in ``sidecar/compiled.py`` are ordinary ones that mypyc turns into C from their annotations. They
+  have no twin: the same file is what runs where they are not compiled (docs/adr/0003-typed-modules.md).
+
+Where no C compiler (or no Python headers) is at hand the build goes on without them and Python runs the sources.
+Everything else fails it: Cython's and mypyc's own errors, and code that a working compiler rejects.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import runpy
 import shlex
 import subprocess
 import sysconfig
@@ -16,6 +24,8 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+SOURCES = runpy.run_path("sidecar/compiled.py")["SOURCES"]
 
 
 def can_compile() -> bool:
@@ -39,6 +49,21 @@ def twins() -> list[Extension]:
     ]
 
 
+def typed() -> list[Extension]:
+    from mypyc.build import mypycify
+
+    said = io.StringIO()
+    try:
+        # mypyc tells of what it takes for slow or unusual; that is of interest only when it fails.
+        with contextlib.redirect_stdout(said):
+            # Under a name of ours, the group's library lies in the package and goes wherever that goes.
+            return mypycify(list(SOURCES), opt_level="2", target_dir="build/mypyc", group_name="sidecar.typed")
+    except SystemExit:
+        print(said.getvalue())
+        raise
+
+
 # Cython runs in any case, so that its errors never hide behind a missing compiler.
 compilable = cythonize(twins(), build_dir="build/cython", compiler_directives={"language_level": "3"})
-setup(ext_modules=compilable if can_compile() else [])
+wanted = os.environ.get("SIDECAR_PURE") != "1" and can_compile()
+setup(ext_modules=[*compilable, *typed()] if wanted else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,10 +22,24 @@ def twin_modules() -> list[str]:
     return sorted(".".join(source.with_suffix("").parts) for source in sources)
 
 
+def typed_modules() -> list[str]:
+    """Those that are compiled from their own source (docs/adr/0003-typed-modules.md)."""
+    return list(importlib.import_module("sidecar.compiled").TYPED)
+
+
+def typed_error(name: str) -> str:
+    """Empty when the module is loaded from a compiled file."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        return f"does not load: {error}"
+    return "" if str(module.__file__).endswith(tuple(EXTENSION_SUFFIXES)) else NOT_BUILT
+
+
 NOT_BUILT = "not built"
 ADVICE = """
-The C compiler (or Python's headers) is missing, so the pure-Python twins are in use instead.
-Everything works; plugins and HTTP/1.1 parsing are several times slower.
+The C compiler (or Python's headers) is missing, so Python runs everything instead.
+Everything works; a request takes about three times as long, and plugins longer still.
 To change that: install a C compiler and Python's headers (Debian: gcc python3-dev), then `make ext`.
 """
 
@@ -54,6 +69,12 @@ def main() -> int:
     missing = {name: error for name, error in errors.items() if error}
     for name in errors:
         print(f"compiled twin {name}: {'MISSING (' + missing[name] + ')' if name in missing else 'loaded'}")
+    typed = {name: typed_error(name) for name in typed_modules()}
+    fallen_back = {name: error for name, error in typed.items() if error}
+    print(f"typed modules: {len(typed) - len(fallen_back)} of {len(typed)} compiled")
+    for name, error in fallen_back.items():
+        print(f"typed module {name}: {error}")
+    missing |= fallen_back
     if NOT_BUILT in missing.values():
         print(ADVICE)
     return 1 if missing and required else 0

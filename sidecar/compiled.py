@@ -28,6 +28,7 @@ proxy.site proxy.server_stream proxy.manager
 """
 TYPED: Final = tuple(f"sidecar.{name}" for name in _NAMES.split())
 """What a request passes through; compiled as one group, so that calls among them are calls in C."""
+SOURCES: Final = tuple(name.replace(".", "/") + ".py" for name in TYPED)
 
 
 class SourceFinder:

@@ -23,6 +23,7 @@ def twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     (package / "leaf.py").write_text("COMPILED = True\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(check, "twin_modules", lambda: [TWIN])
+    monkeypatch.setattr(check, "typed_modules", lambda: [])
     monkeypatch.setattr(sys, "argv", ["check_compiled.py"])
     monkeypatch.delenv("SIDECAR_PURE", raising=False)
     yield package
@@ -45,7 +46,21 @@ def test_required_it_is_an_error(twin: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_twin_in_use_is_one_line(twin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (twin / "_leaf_c.py").write_text("", encoding="utf-8")
     assert check.main() == 0
-    assert capsys.readouterr().out == f"compiled twin {TWIN}: loaded\n"
+    assert capsys.readouterr().out == f"compiled twin {TWIN}: loaded\ntyped modules: 0 of 0 compiled\n"
+
+
+def test_a_typed_module_that_runs_as_source_is_told_and_refused_where_required(
+    twin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (twin / "_leaf_c.py").write_text("", encoding="utf-8")
+    (twin / "typed.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(check, "typed_modules", lambda: ["loom_probe.typed", "loom_probe.absent"])
+    monkeypatch.setattr(sys, "argv", ["check_compiled.py", "--require"])
+    assert check.main() == 1
+    said = capsys.readouterr().out
+    assert "typed modules: 0 of 2 compiled" in said
+    assert "typed module loom_probe.typed: not built" in said
+    assert "typed module loom_probe.absent: does not load" in said
 
 
 @pytest.mark.parametrize(
