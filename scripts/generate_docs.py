@@ -10,9 +10,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from scripts import page_proxy_wasm  # noqa: E402
+from scripts import page_config, page_proxy_wasm  # noqa: E402
 
-PAGES: dict[str, Callable[[], str]] = {"docs/proxy-wasm.md": page_proxy_wasm.page}
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/config.md": page_config.page,
+    "docs/proxy-wasm.md": page_proxy_wasm.page,
+}
 
 
 def stale(root: Path) -> list[str]:

@@ -56,7 +56,9 @@ class Listener:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     address: Address
+    """``HOST:PORT``, or the two keys ``host`` and ``port``."""
     weight: int = 1
+    """Share of the traffic, beside the other endpoints' weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,17 @@ class Match:
 @dataclass(frozen=True, slots=True)
 class Upstream:
     name: str
+    """Unique; what routes, listeners and plugins' HTTP calls name."""
     endpoints: tuple[Endpoint, ...]
+    """A list of ``HOST:PORT`` or ``{host, port, weight}``."""
     protocol: str = "auto"
     """``auto`` or ``http1``."""
     match: Match | None = None
+    """What no route names and still comes here."""
     load_balancer: str = "p2c_ewma"
     """``round_robin``, ``random``, ``least_request`` or ``p2c_ewma``."""
     connect_timeout: float = 5.0
+    """Of one try to connect."""
     idle_timeout: float = 60.0
     """How long an unused connection is kept."""
     max_connections: int = 1024
@@ -101,7 +107,7 @@ class Plugin:
     name: str
     """Unique."""
     path: str
-    """The module, absolute; written relative to the file that names it."""
+    """Absent: ``NAME.wasm`` is looked for in ``plugins``, beside this file and in ``/etc/sidecar/plugins``."""
     sha256: str = ""
     """Refuse other bytes than these."""
     phases: tuple[str, ...] | None = None
@@ -111,12 +117,17 @@ class Plugin:
     config: bytes = b""
     """A mapping is handed over as JSON, text as it is."""
     vm_config: bytes = b""
+    """What ``proxy_on_vm_start`` is given; as ``config``."""
     root_id: str = ""
+    """Which of a module's root contexts is meant."""
     vm_id: str = ""
+    """Shared data and queues are shared among plugins of one ``vm_id``."""
     memory_limit: int = 16_000_000
+    """Most linear memory of one instance."""
     timeout: float = 0.05
     """Per call into the plugin."""
     log_level: str = "info"
+    """Least level of the plugin's own lines: ``trace`` to ``critical``, or ``off``."""
     direction: str = "both"
     """``inbound``, ``outbound`` or ``both``."""
     on_failure: Mapping[str, str] = field(default_factory=dict)
@@ -135,6 +146,7 @@ class PluginUse:
     """A plugin as one route names it."""
 
     name: str
+    """Of a configured plugin."""
     config: bytes | None = None
     """In place of the plugin's own."""
 
@@ -149,18 +161,23 @@ class Retries:
     on: tuple[str, ...] = DEFAULT_RETRY_ON
     """``connect-failure``, ``refused-stream``, ``reset``, ``gateway-error``, ``5xx`` or a status code."""
     per_try_timeout: float | None = None
+    """Absent: only the route's timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderEdit:
     set: Mapping[str, str] = field(default_factory=dict)
+    """Name to value; replaces what is there."""
     add: Mapping[str, str] = field(default_factory=dict)
+    """Name to value; stands beside what is there."""
     remove: tuple[str, ...] = ()
+    """Names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     id: str
+    """Unique; the ``route`` label of metrics and the name of spans."""
     direction: str = "both"
     """``inbound``, ``outbound`` or ``both``."""
     host: str | None = None
@@ -170,19 +187,23 @@ class Route:
     path_regex: str | None = None
     """Written ``path: {regex: ...}``; matches the whole path."""
     methods: tuple[str, ...] = ()
+    """A list in upper case; absent is any."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """All must match."""
     split: tuple[tuple[str, int], ...] = ()
-    """(upstream, weight); written ``upstream: name`` when it is one."""
+    """A list of ``{upstream, weight}``; written ``upstream: name`` when it is one."""
     plugins: tuple[PluginUse, ...] | None = None
     """Only these, in priority order; absent is all."""
     timeout: float | None = None
     """For the whole answer; absent is ``limits.route_timeout``."""
     retries: Retries | None = None
+    """Absent: only what is always safe, a connection that died before it was used."""
     rewrite_prefix: str | None = None
     """Written ``rewrite: {prefix: ...}``."""
     request_headers: HeaderEdit = HeaderEdit()
+    """Edits on the way to the upstream."""
     response_headers: HeaderEdit = HeaderEdit()
+    """Edits on the way back."""
     line: int = field(default=0, compare=False)
 
 
@@ -195,6 +216,7 @@ class Tracing:
     sample_rate: float | None = None
     """0.0 to 1.0, parent-based. Absent: `OTEL_TRACES_SAMPLER`, else 1.0."""
     propagation: tuple[str, ...] = ("tracecontext", "baggage", "b3", "jaeger")
+    """Formats that are read and written, in this order."""
 
 
 METRICS_ADDRESS = Address("0.0.0.0", 15020)
@@ -205,12 +227,15 @@ ADMIN_ADDRESS = Address("127.0.0.1", 15000)
 @dataclass(frozen=True, slots=True)
 class Metrics:
     address: Address = METRICS_ADDRESS
+    """Where ``/metrics`` is."""
     max_series: int = 2000
+    """Hard cap; what traffic makes beyond it is counted as ``other``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     address: Address = HEALTH_ADDRESS
+    """Where probes ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +249,11 @@ class Admin:
 @dataclass(frozen=True, slots=True)
 class AccessLog:
     enabled: bool = True
+    """Whether there is one."""
     format: str = "json"
     """``json`` or ``text``."""
     path: str = "/dev/stdout"
+    """A file (opened again when it was rotated), ``/dev/stdout`` or ``/dev/stderr``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +267,10 @@ class Limits:
     header_bytes: int = 65_536
     """Of one head or trailer section."""
     header_count: int = 100
+    """Fields of one head or trailer section."""
     request_line: int = 16_384
+    """Beyond it 414."""
+    """Method, target and version together."""
     chunk_ext: int = 4096
     """Chunk extensions of one body."""
     interim: int = 16
@@ -266,6 +296,7 @@ class Limits:
     body_rate: int = 512
     """Bytes per second that a request body must make after ``body_grace``; 0 turns it off."""
     body_grace: float = 10.0
+    """How long a body may be slow before ``body_rate`` counts."""
 
 
 @dataclass(frozen=True, slots=True)
