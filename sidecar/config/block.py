@@ -25,6 +25,8 @@ from sidecar.http.validate import check_authority
 Value = TypeVar("Value")
 LATER: Final = "is not available yet"
 MAX_NAME: Final = 128
+MAX_HINTS: Final = 500
+"""Problems after which nobody reads hints, each of which costs more than all of the reading."""
 
 _NUMERIC_HOST: Final = re.compile(r"[0-9.]+")
 
@@ -88,6 +90,8 @@ class Block:
                 self.problems.append(Problem(node.file, self.node.lines[key], self.where(key), f"unknown key{hint}"))
 
     def _hint(self, key: str) -> str:
+        if len(self.problems) > MAX_HINTS:
+            return ""
         known = sorted(self._asked)
         return nearest(key, known) or f" (known here: {', '.join(known)})"
 

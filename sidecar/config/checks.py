@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sidecar.address import Address
 from sidecar.config import model
 from sidecar.config.block import nearest
-from sidecar.config.document import Mapping, Node
+from sidecar.config.document import Mapping, Node, Scalar
 from sidecar.config.document import Sequence as SequenceNode
 from sidecar.config.plugins import searched
 from sidecar.errors import Problem
@@ -77,9 +77,16 @@ class Places:
         return Problem(at.file, at.line, f"{block}.address", message)
 
     def has(self, block: str, index: int, key: str) -> bool:
+        return self._value(block, index, key) is not None
+
+    def text(self, block: str, index: int, key: str) -> str:
+        node = self._value(block, index, key)
+        return node.text if isinstance(node, Scalar) else ""
+
+    def _value(self, block: str, index: int, key: str) -> Node | None:
         items = self._document.entries.get(block)
         item = items.items[index] if isinstance(items, SequenceNode) and index < len(items.items) else None
-        return isinstance(item, Mapping) and key in item.entries
+        return item.entries.get(key) if isinstance(item, Mapping) else None
 
 
 def _unique(places: Places, block: str, names: Sequence[str], key: str = "name") -> Iterator[Problem]:
@@ -163,6 +170,7 @@ def _addresses(places: Places, config: model.Config) -> Iterator[Problem]:
         ("listeners", index, f"listener '{listener.name}'", address)
         for index, listener in enumerate(config.listeners)
         for address in listener.addresses
+        if places.text("listeners", index, "protocol") != "http3"  # refused elsewhere, and not on TCP
     ]
     for block, index, owner, address in wanted:
         others = taken.setdefault(address.port, [])

@@ -57,6 +57,8 @@ def boolean(text: str) -> bool | None:
 
 def show_duration(seconds: float) -> str:
     """As it would be written."""
+    if not seconds:
+        return "0"
     for unit, worth in (("h", 3600.0), ("m", 60.0), ("s", 1.0)):
         if seconds >= worth and seconds % worth == 0:
             return f"{seconds / worth:g}{unit}"
@@ -65,7 +67,8 @@ def show_duration(seconds: float) -> str:
 
 def show_size(size: int) -> str:
     """As it would be written."""
-    for unit, worth in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("MB", 10**6), ("kB", 10**3)):
+    for unit in ("GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        worth = _BYTES[unit]
         if size >= worth and size % worth == 0:
             return f"{size // worth}{unit}"
     return f"{size}B"
