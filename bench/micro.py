@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import wasmtime
-
 from sidecar.http.headers import HeaderMap
-from sidecar.wasm.vm import COMPILED, GuestFunction, Vm, compile_module
+from sidecar.wasm.vm import COMPILED
+from tests.support.plugins import House
 
 GUEST = Path(__file__).parent / "guest.wat"
 LOOP = 400
@@ -29,39 +29,7 @@ REQUEST = [
     (b"user-agent", b"bench/1.0"),
     (b"cache-control", b"no-cache"),
 ]
-
-
-class Host:
-    """The least that answers the guest: a header map of eight, reached over the engine seam.
-
-    It measures the seam and the map; argument checks and access rules of the full ABI come on top.
-    """
-
-    def __init__(self) -> None:
-        self.request = HeaderMap.of(REQUEST)
-        self.response = HeaderMap.of([(b":status", b"200"), (b"x-bench-seen", b"")])
-        module = compile_module(bytes(wasmtime.wat2wasm(GUEST.read_text(encoding="utf-8"))))
-        imports = {
-            ("env", "proxy_get_header_map_value"): self.get,
-            ("env", "proxy_replace_header_map_value"): self.replace,
-        }
-        self.vm = Vm(module, imports, memory_limit=16_000_000)
-        self.vm.timeout = 10.0
-        self.vm.instantiate(10.0)
-        self.allocate = self.function("proxy_on_memory_allocate")
-
-    def function(self, name: str) -> GuestFunction:
-        found = self.vm.function(name)
-        assert found is not None, name
-        return found
-
-    def get(self, map_id: int, key: int, key_size: int, value_slot: int, size_slot: int) -> int:
-        value = self.request.get(self.vm.read(key, key_size))
-        return 1 if value is None else self.vm.return_bytes(value, value_slot, size_slot, self.allocate)
-
-    def replace(self, map_id: int, key: int, key_size: int, value: int, value_size: int) -> int:
-        self.response.set(self.vm.read(key, key_size), self.vm.read(value, value_size))
-        return 0
+RESPONSE = [(b":status", b"200"), (b"x-bench-seen", b"")]
 
 
 def best(call: Callable[[], Any], times: int) -> float:
@@ -75,21 +43,30 @@ def best(call: Callable[[], Any], times: int) -> float:
     return fastest / 1e3
 
 
-def per_host_call(callback: Callable[[int, int, int], Any]) -> float:
+def per_host_call(callback: Callable[[int, bool], int]) -> float:
     """Microseconds of one host call made from inside ``callback``."""
-    return (best(lambda: callback(1, LOOP, 1), 1) - best(lambda: callback(1, 0, 1), 1)) / LOOP
+    return (best(lambda: callback(LOOP, True), 1) - best(lambda: callback(0, True), 1)) / LOOP
 
 
 def measure_calls(module: Path) -> dict[str, Any]:
-    """Costs in microseconds, and which twin of the seam gave them."""
-    host = Host()
+    """Costs in microseconds through the whole host, and which twin of the seam gave them."""
+    house = House()
+    plugin = house.plugin(GUEST.read_text(encoding="utf-8"))
+    facts: Any = SimpleNamespace(
+        request_headers=HeaderMap.of(REQUEST), request_trailers=None,
+        response_headers=HeaderMap.of(RESPONSE), response_trailers=None,
+        record=None, is_over=False, timers=house.timers,
+    )  # fmt: skip
+    bridge: Any = SimpleNamespace(is_headers_writable=lambda direction: True, trace_id=lambda: "")
+    stream = plugin.open_stream(bridge, facts)
+    assert stream is not None
     try:
-        read, write = host.function("proxy_on_request_headers"), host.function("proxy_on_response_headers")
         return {
             "seam": "compiled" if COMPILED else "python",
-            "empty_callback": round(best(lambda: read.call3(1, 0, 1), 200), 3),
-            "header_read": round(per_host_call(read.call3), 3),
-            "header_set": round(per_host_call(write.call3), 3),
+            "empty_callback": round(best(lambda: stream.on_request_headers(0, True), 200), 3),
+            "header_read": round(per_host_call(stream.on_request_headers), 3),
+            "header_set": round(per_host_call(stream.on_response_headers), 3),
         }
     finally:
-        host.vm.close()
+        plugin.close()
+        assert not house.lines, house.lines  # a guest that failed costs nothing
