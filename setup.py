@@ -18,6 +18,7 @@ import os
 import runpy
 import shlex
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -59,7 +60,7 @@ def typed() -> list[Extension]:
             # Under a name of ours, the group's library lies in the package and goes wherever that goes.
             return mypycify(list(SOURCES), opt_level="2", target_dir="build/mypyc", group_name="sidecar.typed")
     except SystemExit:
-        print(said.getvalue())
+        sys.stderr.write(said.getvalue())
         raise
 
 
