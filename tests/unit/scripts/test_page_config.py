@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
 from scripts import page_config
 from sidecar.config import model
+from sidecar.config.load import load
 
 
 @pytest.mark.parametrize("name", page_config.READERS)
@@ -43,3 +46,10 @@ def test_what_is_refused_by_name_is_named() -> None:
     page = page_config.page()
     assert "* blocks `identity`, `authorization`, `redirect`;" in page
     assert "* in `upstreams`: `health_check`, `outlier`;" in page
+
+
+def test_the_example_of_the_page_loads_without_a_word(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", page_config.page(), re.DOTALL)
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(example, encoding="utf-8")
+    assert load([str(path)], {}, exists=lambda path: True).warnings == ()
