@@ -78,6 +78,7 @@ class Generation:
 
     def discard(self, previous: Generation | None) -> None:
         """It never served; what it would have taken over from ``previous`` stays there."""
+        self.plugins.retire()
         self.plugins.close()
         if previous is not None:
             self.pools.retire(keep=previous.pools)
