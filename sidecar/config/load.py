@@ -26,6 +26,8 @@ from sidecar.errors import ConfigError, Problem
 
 LATER_BLOCKS: Final = ("identity", "authorization", "redirect")
 MAX_PROBLEMS: Final = 500
+MAX_WORDS: Final = 2000
+"""Characters of one path or message; longer ones quote a file that is not meant to be read."""
 
 
 def load(
@@ -81,6 +83,8 @@ def in_order(problems: Sequence[Problem], files: Sequence[str]) -> list[Problem]
 
 
 def _printable(text: str) -> str:
+    if len(text) > MAX_WORDS:
+        text = text[:MAX_WORDS] + "..."
     return text if text.isprintable() else "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in text
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.address import Address
-from sidecar.config.load import MAX_PROBLEMS, load
+from sidecar.config.load import MAX_PROBLEMS, MAX_WORDS, load
 from sidecar.config.model import Config, HeaderEdit, PluginUse
 from sidecar.errors import ConfigError
 
@@ -387,6 +387,11 @@ def test_a_problem_reads_as_the_contract_says(tmp_path: Path) -> None:
 def test_what_stands_in_a_file_writes_no_lines_of_its_own(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, '"a\\nb\\e[1m": 1')
     assert problem[1] == "a\\nb\\x1b[1m"
+
+
+def test_a_problem_is_as_long_as_somebody_may_read(tmp_path: Path) -> None:
+    ((_, path, _),) = problems(tmp_path, f"? {'x' * 100_000}\n: 1\n")
+    assert path == "x" * MAX_WORDS + "..."
 
 
 def test_a_flood_of_problems_is_cut_and_counted(tmp_path: Path) -> None:
