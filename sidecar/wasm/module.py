@@ -1,7 +1,8 @@
 """Guest code: checked, compiled once, described, and shared by every instance made of it.
 
 There is one engine in a process. That is not only thrift: a function type that has met one engine and is then used
-with another takes the whole process down (``tests/deps/test_wasmtime.py``), so no second engine is ever made.
+with another takes the whole process down (``tests/deps/test_wasmtime.py``), so no second engine is ever made. The
+engine catches the faults of guests by signals: nothing may install a handler of SIGSEGV (``faulthandler``) after it.
 """
 
 from __future__ import annotations

@@ -90,6 +90,24 @@ def test_compiling_in_the_child_of_a_fork_never_ends() -> None:
     assert done.stdout.strip() == "-14", "it ends now: workers may be forked"
 
 
+@pytest.mark.parametrize(("before", "returncode"), [(True, 0), (False, -11)])
+def test_a_handler_of_faults_must_be_there_before_the_engine(before: bool, returncode: int) -> None:
+    """Who enables ``faulthandler`` later takes the engine's signal away, and any guest may end the process."""
+    done = child(
+        "import faulthandler\n"
+        f"if {before}: faulthandler.enable()\n"
+        "engine = wasmtime.Engine()\n"
+        "store = wasmtime.Store(engine)\n"
+        "code = wat('(module (memory 1) (func (export \"f\") (drop (i32.load (i32.const -1)))))')\n"
+        "call = wasmtime.Instance(store, wasmtime.Module(engine, code), []).exports(store)['f']\n"
+        f"if not {before}: faulthandler.enable()\n"
+        "try: call(store)\n"
+        "except wasmtime.Trap: print('trapped')"
+    )
+    assert done.returncode == returncode, done.stderr[-500:]
+    assert (done.stdout == "trapped\n") is before
+
+
 @pytest.mark.parametrize(
     "text", ["(module (memory i64 1))", "(module (memory 1) (memory 1))", "(module (memory 1 1 shared))"]
 )
