@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sidecar.errors import ErrorKind, ProxyError
+from sidecar.errors import ErrorKind, ProxyError, Retry
 from sidecar.exchange.ports import CallResult, TimerHandle, TimerPort, UpstreamPort, UpstreamStream
 from sidecar.http.events import (
     InformationalHeaders,
@@ -24,6 +24,7 @@ from sidecar.http.events import (
     ResponseTrailers,
 )
 from sidecar.http.headers import HeaderMap
+from sidecar.upstream.retry import may_retry
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds for a call that named none: a plugin must not be able to wait for ever."""
@@ -32,7 +33,20 @@ DEFAULT_TIMEOUT = 60.0
 class Callout:
     """One call; implements :class:`sidecar.exchange.ports.UpstreamHandler` and ``CallHandle``."""
 
-    __slots__ = ("_alarm", "_body", "_done", "_events", "_headers", "_max_body", "_stream", "_timers", "_waiting")
+    __slots__ = (
+        "_alarm",
+        "_attempts",
+        "_body",
+        "_done",
+        "_events",
+        "_headers",
+        "_max_body",
+        "_port",
+        "_stream",
+        "_timers",
+        "_upstream",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -41,8 +55,13 @@ class Callout:
         timeout: float,
         max_body: int,
         done: Callable[[CallResult], None],
+        port: UpstreamPort,
+        upstream: str,
     ) -> None:
         self._events = events
+        self._port = port
+        self._upstream = upstream
+        self._attempts = 0
         self._timers = timers
         self._max_body = max_body
         self._done: Callable[[CallResult], None] | None = done
@@ -52,9 +71,11 @@ class Callout:
         self._waiting: Any = None
         self._alarm: TimerHandle | None = timers.call_later(timeout or DEFAULT_TIMEOUT, self._on_timeout)
 
-    def start(self, port: UpstreamPort, upstream: str) -> None:
+    def start(self) -> None:
+        """Begin a try."""
+        self._attempts += 1
         try:
-            opened = port.open(upstream, self)
+            opened = self._port.open(self._upstream, self, self._attempts)
         except ProxyError as error:
             # The result must not come before the call has returned its id.
             reason = error
@@ -109,6 +130,11 @@ class Callout:
         self._waiting = None
         if self._headers is not None:
             self._fail("reset")
+            return
+        method = self._events[0].headers.get(b":method") or b""  # type: ignore[union-attr]
+        if error.retry is Retry.REUSED and self._done is not None and may_retry(method, error, self._attempts):
+            # The connection was stale: that is no news for a plugin.
+            self.start()
             return
         name = "connect" if error.kind in (ErrorKind.UPSTREAM_CONNECT, ErrorKind.OVERLOADED) else "reset"
         self._finish(_made(b"503", f"upstream connect error or disconnect/reset before headers. {error.detail}", name))
@@ -181,6 +207,6 @@ class CallPorts:
             events.append(RequestData(0, body, not trailers))
         if trailers:
             events.append(RequestTrailers(0, trailers))
-        call = Callout(events, self._timers, timeout, self._max_body, done)
-        call.start(self._port, upstream)
+        call = Callout(events, self._timers, timeout, self._max_body, done, self._port, upstream)
+        call.start()
         return call

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.errors import ErrorKind, ProxyError
+from sidecar.errors import ErrorKind, ProxyError, Retry, Source
 from sidecar.exchange.ports import CallResult
 from sidecar.http.events import (
     InformationalHeaders,
@@ -60,9 +60,11 @@ class FakePort:
     def __init__(self, given: Any) -> None:
         self.given = given
         self.handler: Any = None
+        self.attempts: list[int] = []
 
     def open(self, upstream: str, handler: Any, attempt: int = 1) -> Any:
         self.handler = handler
+        self.attempts.append(attempt)
         if isinstance(self.given, ProxyError):
             raise self.given
         return self.given
@@ -151,6 +153,18 @@ def test_a_failure_before_the_answer_is_a_503_made_here(kind, failure):
     assert call.result.headers.get(b":status") == b"503"
     assert call.result.failure == failure
     assert call.result.headers.get(b"content-length") == b"%d" % len(call.result.body)
+
+
+@pytest.mark.parametrize(("method", "tries"), [(b"GET", 2), (b"POST", 1)])
+def test_R2_a_stale_connection_is_no_news_for_a_plugin_whose_call_may_be_repeated(method, tries):
+    headers = HeaderMap.of([(b":method", method), (b":path", b"/v"), (b":authority", b"auth")])
+    call = Call(headers=headers)
+    stale = ProxyError(ErrorKind.UPSTREAM_RESET, "lost", source=Source.UPSTREAM, retry=Retry.REUSED)
+    for _ in range(tries):
+        assert call.results == []
+        call.handle.on_upstream_error(stale)
+    assert call.result.failure == "reset" and call.port.attempts == list(range(1, tries + 1))
+    assert len(call.stream.sent) == tries
 
 
 def test_an_answer_cut_short_is_no_answer():
