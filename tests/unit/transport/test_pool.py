@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 
 import pytest
@@ -406,6 +407,64 @@ def test_a_long_body_says_nothing_about_the_endpoint(new_loop):
             (load,) = pools.port.upstreams["app"].upstream.balancer.loads
             assert handler.stream.latency == to_head == load._ewma
 
+    run(new_loop, main())
+
+
+@BOTH_LOOPS
+@pytest.mark.parametrize("seed", range(4))
+def test_X9_R7_whatever_the_app_does_every_request_ends_once_and_the_books_are_even(new_loop, seed):
+    chance = random.Random(seed)
+
+    async def fickle(reader, writer):
+        while True:
+            await read_head(reader)
+            fate = chance.randrange(8)
+            if fate < 4:
+                writer.write(OK)
+            elif fate == 4:
+                writer.write(OK)
+                return
+            elif fate == 5:
+                writer.write(OK[:-1])
+                return
+            elif fate == 6:
+                writer.write(OK + b"junk")
+            else:
+                writer.transport.abort()
+                return
+
+    async def main():
+        async with App(fickle) as app, Pools(app.port, max_connections=5, max_pending=1000) as pools:
+            waiters, handlers = [], []
+            for _ in range(400):
+                handler = Handler()
+                handlers.append(handler)
+                opened = pools.open(handler)
+                if not opened.is_open:
+                    waiters.append((opened, handler))
+                if chance.random() < 0.1:
+                    waiter, left = waiters.pop(chance.randrange(len(waiters)))
+                    if left.stream is None and left.error is None:
+                        waiter.cancel()
+                        handlers.remove(left)
+                if chance.random() < 0.2:
+                    await asyncio.sleep(0)
+                if chance.random() < 0.02:
+                    old = pools.port
+                    pools.port = pools.build(replace(pools.settings, idle_timeout=50.0 + len(handlers)), previous=old)
+                    old.retire(keep=pools.port)
+                    generations.append(old)
+            for handler in handlers:
+                await handler.done()
+                assert handler.ends + (handler.error is not None) == 1
+                assert handler.error is not None or handler.answer == b"ok"
+            assert sum(handler.answer == b"ok" for handler in handlers) > len(handlers) // 2
+            for old in generations:
+                figures = old.describe()[0]
+                await until(lambda old=old: not old.describe()[0]["endpoints"][0]["connections"])
+                assert old.describe()[0]["in_flight"] == 0, figures
+
+    generations = []
     run(new_loop, main())
 
 
