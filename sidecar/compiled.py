@@ -18,7 +18,7 @@ errors address
 http.headers http.events http.semantics http.status http.validate
 telemetry.record telemetry.metrics
 exchange.filter exchange.ports exchange.chain exchange.flow exchange.exchange exchange.local_reply
-codec.base codec.h1.state codec.h1.names codec.h1.reader codec.h1.target codec.h1.server codec.h1.client
+codec.base codec.h1.state codec.h1.names codec.h1.reader codec.h1.target codec.h1.writer codec.h1.server codec.h1.client
 route.match route.headers_ops route.entry route.compile route.table
 upstream.endpoint upstream.balancer upstream.cluster upstream.pool upstream.retry
 transport.timers transport.tcp transport.upstream transport.pool

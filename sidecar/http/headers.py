@@ -43,29 +43,28 @@ class HeaderMap:
         self.revision += 1
         field = (name, value, spelling or name)
         if name[:1] == b":":
-            index = 0
-            for index, present in enumerate(self.fields):
-                if present[0][:1] != b":":
-                    break
-            else:
-                index = len(self.fields)
-            self.fields.insert(index, field)
+            self.fields.insert(sum(1 for present in self.fields if present[0][:1] == b":"), field)
         else:
             self.fields.append(field)
 
     def set(self, name: bytes, value: bytes) -> None:
         """Replace every field called ``name`` by one, in the place of the first; append when there was none."""
         fields = self.fields
-        for index, field in enumerate(fields):
-            if field[0] == name:
-                break
-        else:
+        index = self._find(name)
+        if index < 0:
             self.add(name, value)
             return
         self.revision += 1
         fields[index] = (name, value, fields[index][2])
         if any(field[0] == name for field in fields[index + 1 :]):
             fields[index + 1 :] = [field for field in fields[index + 1 :] if field[0] != name]
+
+    def _find(self, name: bytes) -> int:
+        """Where the first ``name`` stands, or -1."""
+        for index, field in enumerate(self.fields):
+            if field[0] == name:
+                return index
+        return -1
 
     def remove(self, name: bytes) -> bool:
         """Drop every field called ``name``; True when there was one."""

@@ -128,4 +128,4 @@ def strip_hop_by_hop(fields: list[Field], options: list[bytes], keeps_upgrade: b
 
 def trailer_fields(fields: list[Field]) -> list[Field]:
     """The fields that may stand in a trailer section (RFC 9110 section 6.5.1); the others are dropped."""
-    return [field for field in fields if field[0] not in _FORBIDDEN_TRAILERS and not field[0].startswith(b"x-sidecar-")]
+    return [field for field in fields if field[0] not in _FORBIDDEN_TRAILERS and not is_forged(field[0])]

@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# long-module: a leaf that mirrors its Python twin function by function
 """Message heads in C: ``_head_py.py`` is the specification, and the tests run both.
 
 One pass over the bytes by table. Names in ``names.COMMON`` are found by a hash made while they are lower-cased, and

@@ -5,16 +5,17 @@ request or behind its answer make the connection worthless, so that no client ev
 section 6.3).
 """
 
+# long-module: one state machine; both of its halves move the same states
+
 from __future__ import annotations
 
 from typing import Final
 
 from sidecar.codec.base import CodecLimits
-from sidecar.codec.h1.head import parse_response, write_fields, write_request
+from sidecar.codec.h1.head import parse_response, write_request
 from sidecar.codec.h1.names import (
     CONNECTION,
     CONTENT_LENGTH,
-    HOST,
     OF_CONNECTION,
     REPEATED,
     SHADOW,
@@ -25,6 +26,7 @@ from sidecar.codec.h1.names import (
 )
 from sidecar.codec.h1.reader import ChunkedReader, check_partial, is_oversized
 from sidecar.codec.h1.state import Framing, Half
+from sidecar.codec.h1.writer import MessageWriter
 from sidecar.errors import LocalProtocolError
 from sidecar.http.events import (
     InformationalHeaders,
@@ -70,12 +72,10 @@ class H1ClientCodec:
         "_limits",
         "_method",
         "_out",
-        "_out_framing",
-        "_out_left",
-        "_pending",
         "_scanned",
         "_unread",
         "_wants_tunnel",
+        "_writer",
         "is_idle",
         "is_lingering",
         "is_reading_paused",
@@ -102,9 +102,7 @@ class H1ClientCodec:
         self._framing = Framing.NONE
         self._left = 0
         self._chunks: ChunkedReader | None = None
-        self._out_framing = Framing.NONE
-        self._out_left = 0
-        self._pending: list[bytes] = []
+        self._writer = MessageWriter()
         self._unread = 0
         self.is_idle = True
         self.is_reading_paused = False
@@ -163,48 +161,30 @@ class H1ClientCodec:
         if options:
             head += b"connection: " + b", ".join(options) + b"\r\n"
         self._out = Half.BODY
-        self._pending.append(head + self._frame(method, length, event.end_stream))
+        self._writer.write(head + self._frame(method, length, event.end_stream))
         if event.end_stream:
             self._out = Half.DONE
 
     def _frame(self, method: bytes, length: bytes | None, end_stream: bool) -> bytes:
         """Choose how the end of the body is told; the rest of the head."""
         if self._wants_tunnel:
-            self._out_framing = Framing.RAW
+            self._writer.framing = Framing.RAW
             return b"\r\n"
         if length is not None:
-            declared = content_length(length)
-            if declared is None or (end_stream and declared):
-                raise LocalProtocolError("content-length does not fit the body")
-            self._out_framing = Framing.LENGTH
-            self._out_left = declared
+            self._writer.declare(length, end_stream)
             return b"\r\n"
         if end_stream:
-            self._out_framing = Framing.NONE
+            self._writer.framing = Framing.NONE
             return b"content-length: 0\r\n\r\n" if method in _WITH_CONTENT else b"\r\n"
-        self._out_framing = Framing.CHUNKED
+        self._writer.framing = Framing.CHUNKED
         return b"transfer-encoding: chunked\r\n\r\n"
 
     def _send_data(self, data: bytes, end_stream: bool) -> None:
         if self._out != Half.BODY and self._out != Half.TUNNEL:
             raise LocalProtocolError("body bytes outside a request")
-        framing = self._out_framing
-        if framing == Framing.LENGTH:
-            self._out_left -= len(data)
-            if self._out_left < 0 or (end_stream and self._out_left):
-                raise LocalProtocolError("body and content-length differ")
-            if data:
-                self._pending.append(data)
-        elif framing == Framing.CHUNKED:
-            if data:
-                self._pending += (b"%x\r\n" % len(data), data, b"\r\n")
-            if end_stream:
-                self._pending.append(b"0\r\n\r\n")
-        elif self._out == Half.TUNNEL:
-            if data:
-                self._pending.append(data)
-        elif data:
+        if data and self._writer.framing == Framing.RAW and self._out != Half.TUNNEL:
             raise LocalProtocolError("bytes for a tunnel that is not open")
+        self._writer.write_body(data, end_stream)
         if end_stream:
             self.should_half_close = self._out == Half.TUNNEL
             self._out = Half.DONE
@@ -212,28 +192,16 @@ class H1ClientCodec:
     def _send_trailers(self, headers: HeaderMap) -> None:
         if self._out != Half.BODY:
             raise LocalProtocolError("trailers outside a request")
-        if self._out_framing == Framing.CHUNKED:
-            try:
-                section, _, _ = write_fields(b"0\r\n", trailer_fields(headers.fields), UPGRADE | HOST)
-            except ValueError as error:
-                raise LocalProtocolError(str(error)) from None
-            self._pending += (section, b"\r\n")
-        elif self._out_framing == Framing.LENGTH and self._out_left:
-            raise LocalProtocolError("body and content-length differ")
+        self._writer.write_trailers(headers)
         self._out = Half.DONE
 
     def _give_up(self) -> None:
         self._in = self._out = Half.DEAD
-        self._pending.clear()
+        self._writer.drop()
         self.should_close = self.should_reset = True
 
     def data_to_send(self) -> bytes:
-        pending = self._pending
-        if not pending:
-            return b""
-        data = pending[0] if len(pending) == 1 else b"".join(pending)
-        pending.clear()
-        return data
+        return self._writer.take()
 
     # --- in --------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ meet the wrong request. What is ambiguous becomes a :class:`~sidecar.http.events
 read as a request (RFC 9112 sections 2, 3, 6, 7 and 9).
 """
 
+# long-module: one state machine; both of its halves move the same states
+
 from __future__ import annotations
 
 from typing import Final
@@ -26,6 +28,7 @@ from sidecar.codec.h1.names import (
 from sidecar.codec.h1.reader import ChunkedReader, check_partial, is_oversized
 from sidecar.codec.h1.state import Framing, Half
 from sidecar.codec.h1.target import apply_target
+from sidecar.codec.h1.writer import MessageWriter
 from sidecar.errors import LocalProtocolError
 from sidecar.http.events import (
     InformationalHeaders,
@@ -61,7 +64,6 @@ class H1ServerCodec:
 
     __slots__ = (
         "_chunks",
-        "_framing",
         "_has_ended",
         "_held",
         "_id",
@@ -73,13 +75,12 @@ class H1ServerCodec:
         "_limits",
         "_method",
         "_out",
-        "_out_left",
-        "_pending",
         "_scanned",
         "_scheme",
         "_skipped_line",
         "_unread",
         "_wants_tunnel",
+        "_writer",
         "is_idle",
         "is_lingering",
         "is_reading_paused",
@@ -110,9 +111,7 @@ class H1ServerCodec:
         self._left = 0
         """Body bytes still to come; -1 when the body is chunked."""
         self._chunks: ChunkedReader | None = None
-        self._framing = Framing.NONE
-        self._out_left = 0
-        self._pending: list[bytes] = []
+        self._writer = MessageWriter()
         self._unread = 0
         self.is_idle = True
         self.is_reading_paused = False
@@ -354,7 +353,7 @@ class H1ServerCodec:
         if status[:1] != b"1" or status == b"101":
             raise LocalProtocolError("no interim answer")
         if not self._is_http10:
-            self._pending += (self._written(headers, UPGRADE | CONTENT_LENGTH)[0], b"\r\n")
+            self._writer.write(self._written(headers, UPGRADE | CONTENT_LENGTH)[0] + b"\r\n")
 
     def _send_head(self, event: ResponseHeaders) -> None:
         if self._out != Half.HEAD:
@@ -379,7 +378,7 @@ class H1ServerCodec:
         leaves_out = UPGRADE | CONTENT_LENGTH if status == b"204" else UPGRADE
         head, length, flags = self._written(headers, leaves_out)
         self._out = Half.BODY
-        self._framing = Framing.NONE
+        self._writer.framing = Framing.NONE
         if flags & CONTENT_LENGTH << REPEATED:
             raise LocalProtocolError("content-length twice")
         if not is_bodiless:
@@ -390,33 +389,29 @@ class H1ServerCodec:
             head += b"connection: keep-alive\r\n\r\n"
         else:
             head += b"\r\n"
-        self._pending.append(head)
+        self._writer.write(head)
         if event.end_stream:
             self._end()
 
     def _frame(self, length: bytes | None, end_stream: bool) -> bytes:
         """Choose how the end of the body is told; the field that tells it, when it is not there yet."""
         if length is not None:
-            declared = content_length(length)
-            if declared is None or (end_stream and declared):
-                raise LocalProtocolError("content-length does not fit the body")
-            self._framing = Framing.LENGTH
-            self._out_left = declared
+            self._writer.declare(length, end_stream)
             return b""
         if end_stream:
             return b"content-length: 0\r\n"
         if self._is_http10:
-            self._framing = Framing.CLOSE
+            self._writer.framing = Framing.CLOSE
             self._keeps_alive = False
             return b""
-        self._framing = Framing.CHUNKED
+        self._writer.framing = Framing.CHUNKED
         return b"transfer-encoding: chunked\r\n"
 
     def _open_tunnel(self, headers: HeaderMap, status: bytes) -> None:
         head, _, _ = self._written(headers, CONTENT_LENGTH)
-        self._pending.append(head + (b"connection: upgrade\r\n\r\n" if status == b"101" else b"\r\n"))
+        self._writer.write(head + (b"connection: upgrade\r\n\r\n" if status == b"101" else b"\r\n"))
         self._in = self._out = Half.TUNNEL
-        self._framing = Framing.RAW
+        self._writer.framing = Framing.RAW
         self._keeps_alive = False
 
     def _written(self, headers: HeaderMap, leaves_out: int) -> tuple[bytes, bytes | None, int]:
@@ -431,34 +426,14 @@ class H1ServerCodec:
     def _send_data(self, data: bytes, end_stream: bool) -> None:
         if self._out != Half.BODY and self._out != Half.TUNNEL:
             raise LocalProtocolError("body bytes outside an answer")
-        framing = self._framing
-        if framing == Framing.LENGTH:
-            self._out_left -= len(data)
-            if self._out_left < 0 or (end_stream and self._out_left):
-                raise LocalProtocolError("body and content-length differ")
-            if data:
-                self._pending.append(data)
-        elif framing == Framing.CHUNKED:
-            if data:
-                self._pending += (b"%x\r\n" % len(data), data, b"\r\n")
-            if end_stream:
-                self._pending.append(b"0\r\n\r\n")
-        elif framing != Framing.NONE and data:
-            self._pending.append(data)
+        self._writer.write_body(data, end_stream)
         if end_stream:
             self._end()
 
     def _send_trailers(self, headers: HeaderMap) -> None:
         if self._out != Half.BODY:
             raise LocalProtocolError("trailers outside an answer")
-        if self._framing == Framing.CHUNKED:
-            try:
-                section, _, _ = write_fields(b"0\r\n", trailer_fields(headers.fields), UPGRADE)
-            except ValueError as error:
-                raise LocalProtocolError(str(error)) from None
-            self._pending += (section, b"\r\n")
-        elif self._framing == Framing.LENGTH and self._out_left:
-            raise LocalProtocolError("body and content-length differ")
+        self._writer.write_trailers(headers)
         self._end()
 
     def _end(self) -> None:
@@ -483,12 +458,7 @@ class H1ServerCodec:
             self.should_close = True
 
     def data_to_send(self) -> bytes:
-        pending = self._pending
-        if not pending:
-            return b""
-        data = pending[0] if len(pending) == 1 else b"".join(pending)
-        pending.clear()
-        return data
+        return self._writer.take()
 
     # --- credit and life ---------------------------------------------------------------------------------------
 
