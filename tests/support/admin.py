@@ -20,7 +20,8 @@ class FakeState:
         self.is_ready = True
         self.reload_answer = (True, "generation 2")
         self.changes: list[str] = []
-        self.pages: dict[str, Any] = {name: {"name": name} for name in ("config", "routes", "upstreams", "plugins", "stats")}
+        names = ("config", "routes", "upstreams", "plugins", "stats")
+        self.pages: dict[str, Any] = {name: {"name": name} for name in names}
         self.renders = 0
 
     def config(self) -> object:
@@ -95,7 +96,9 @@ def raw(target: Address | str, data: bytes, timeout: float = 30.0) -> bytes:
         return received
 
 
-def get(target: Address | str, path: str, *headers: str, method: str = "GET", host: str | None = None) -> tuple[int, str]:
+def get(
+    target: Address | str, path: str, *headers: str, method: str = "GET", host: str | None = None
+) -> tuple[int, str]:
     """Status and everything after it (head and body) of one request."""
     name = host if host is not None else (str(target) if isinstance(target, Address) else "localhost")
     lines = "".join(f"{line}\r\n" for line in (f"Host: {name}", *headers))

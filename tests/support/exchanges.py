@@ -11,7 +11,14 @@ from sidecar.exchange.chain import FilterChain
 from sidecar.exchange.exchange import Exchange
 from sidecar.exchange.filter import CONTINUE, ExchangeView, Filter, Phase
 from sidecar.exchange.flow import HoldBudget
-from sidecar.http.events import RequestData, RequestHeaders, RequestTrailers, ResponseData, ResponseHeaders, ResponseTrailers
+from sidecar.http.events import (
+    RequestData,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseData,
+    ResponseHeaders,
+    ResponseTrailers,
+)
 from sidecar.http.headers import HeaderMap
 from sidecar.telemetry.record import ConnectionInfo, ExchangeRecord
 
@@ -157,7 +164,9 @@ class Scripted(Filter):
 
 
 class ScriptedFactory:
-    def __init__(self, name: str, script: dict[str, Any], seen: list[str], phases: frozenset[Phase] = EVERY_PHASE) -> None:
+    def __init__(
+        self, name: str, script: dict[str, Any], seen: list[str], phases: frozenset[Phase] = EVERY_PHASE
+    ) -> None:
         self.filter = Scripted(name, script, seen)
         self.phases = phases
 
@@ -169,7 +178,9 @@ class ScriptedFactory:
 class Stage:
     """An exchange on its stage: ``Stage({"a": {...}, "b": {...}})`` makes filters a and b, in that order."""
 
-    def __init__(self, scripts: dict[str, dict[str, Any]], *, budget: int = 1 << 30, phases: frozenset[Phase] = EVERY_PHASE) -> None:
+    def __init__(
+        self, scripts: dict[str, dict[str, Any]], *, budget: int = 1 << 30, phases: frozenset[Phase] = EVERY_PHASE
+    ) -> None:
         self.seen: list[str] = []
         self.downstream = FakeDownstream()
         self.terminal = FakeTerminal()

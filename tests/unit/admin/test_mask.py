@@ -6,7 +6,11 @@ from sidecar.admin.mask import masked
 def test_A4_secrets_are_masked_by_their_key():
     page = {
         "plugins": [
-            {"name": "auth", "config": {"realm": "shop", "client_secret": "s", "nested": [{"api_key": "k"}]}, "vm_config": "v"},
+            {
+                "name": "auth",
+                "config": {"realm": "shop", "client_secret": "s", "nested": [{"api_key": "k"}]},
+                "vm_config": "v",
+            },
             {"name": "raw", "config": "a whole text"},
         ],
         "headers": {"set": {"authorization": "Bearer hunter2", "x-version": "1"}},

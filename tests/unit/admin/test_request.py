@@ -48,13 +48,16 @@ def test_A3_everything_else_is_refused(data, status):
     assert status_of(data) == status
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:15000", "LOCALHOST", "127.0.0.1:15000", "127.9.9.9", "[::1]:15000"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:15000", "LOCALHOST", "127.0.0.1:15000", "127.9.9.9", "[::1]:15000"]
+)
 def test_A1_loopback_hosts(host):
     assert is_loopback_host(host)
 
 
 @pytest.mark.parametrize(
-    "host", ["", "evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil", "[::2]", "::1", "a@localhost", "1"]
+    "host",
+    ["", "evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil", "[::2]", "::1", "a@localhost", "1"],
 )
 def test_A1_other_hosts(host):
     assert not is_loopback_host(host)
