@@ -95,7 +95,8 @@ def test_killed_the_hard_way_it_takes_its_sidecars_along(tmp_path: Path) -> None
 def test_a_sidecar_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     place = places(tmp_path, free_ports(2 * len(PORTS)))["orders"]
     place.config.write_text("listenerz: []\n", encoding="utf-8")
-    with pytest.raises(DemoError, match=r"(?s)sidecar of orders ended with 1, never ready.*listenerz"), running([place], {}):
+    reason = r"(?s)sidecar of orders ended with 1, never ready.*listenerz"
+    with pytest.raises(DemoError, match=reason), running([place], {}):
         pytest.fail("it started")
 
 

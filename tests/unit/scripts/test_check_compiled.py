@@ -23,7 +23,7 @@ def twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     (package / "leaf.py").write_text("COMPILED = True\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(check, "twin_modules", lambda: [TWIN])
-    monkeypatch.setattr(check, "typed_modules", lambda: [])
+    monkeypatch.setattr(check, "typed_modules", list)
     monkeypatch.setattr(sys, "argv", ["check_compiled.py"])
     monkeypatch.delenv("SIDECAR_PURE", raising=False)
     yield package
