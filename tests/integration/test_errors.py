@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Pair
-from tests.support import guests
+from tests.support import faulty_plugins
 from tests.support.raw_app import AppConnection, Seen, echo, raw_app
 from tests.support.raw_client import Answer, Client, ask, get
 from tests.support.sidecar_process import plugin, sidecar, sidecar_config
@@ -41,13 +41,13 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         closed = probe.getsockname()[1]
     with raw_app(moody) as app:
         plugins = [
-            plugin("loop", guests.build(folder, "loop", guests.LOOP), timeout="50ms"),
-            plugin("trap", guests.build(folder, "trap", guests.TRAP)),
-            plugin("second", guests.build(folder, "second", guests.TRAP_SECOND)),
-            plugin("late", guests.build(folder, "late", guests.TRAP, phase="response")),
-            plugin("open", guests.build(folder, "open", guests.TRAP), on_failure="open"),
+            plugin("loop", faulty_plugins.build(folder, "loop", faulty_plugins.LOOP), timeout="50ms"),
+            plugin("trap", faulty_plugins.build(folder, "trap", faulty_plugins.TRAP)),
+            plugin("second", faulty_plugins.build(folder, "second", faulty_plugins.TRAP_SECOND)),
+            plugin("late", faulty_plugins.build(folder, "late", faulty_plugins.TRAP, phase="response")),
+            plugin("open", faulty_plugins.build(folder, "open", faulty_plugins.TRAP), on_failure="open"),
             plugin("guard", "json-guard", max_body=1000),
-            plugin("teapot", guests.replying(folder, "teapot", 401, OWN, b"own body")),
+            plugin("teapot", faulty_plugins.replying(folder, "teapot", 401, OWN, b"own body")),
         ]
         for entry in plugins:
             entry["direction"] = "inbound"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Pair
-from tests.support import guests
+from tests.support import faulty_plugins
 from tests.support.raw_app import AppConnection, Seen, echo, raw_app
 from tests.support.raw_client import Client, ask, get
 from tests.support.sidecar_process import plugin, sidecar, sidecar_config
@@ -47,7 +47,7 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, Any]
             rewriting("to-dots", "/a/../private/x"),
             rewriting("to-private", "/private/moved"),
             rewriting("to-nowhere", "/nowhere"),
-            plugin("own-503", guests.replying(folder, "own", 503, [(b"x-own", b"1")], b"busy")),
+            plugin("own-503", faulty_plugins.replying(folder, "own", 503, [(b"x-own", b"1")], b"busy")),
             plugin("edit", "body-edit", config=edit, max_body=1000),
             plugin("edit-stream", "body-edit", config=edit, max_body=1000, on_overflow="stream"),
         ]
@@ -163,7 +163,7 @@ def test_split_reaches_both(ruled: tuple[Pair, Any], fresh: Pair) -> None:
 def test_plugin_of_one_direction_stays_out_of_the_other(tmp_path: Path) -> None:
     own = [(b"x-own", b"1")]
     with raw_app() as app:
-        module = guests.replying(tmp_path, "own", 418, own, b"")
+        module = faulty_plugins.replying(tmp_path, "own", 418, own, b"")
         config = sidecar_config(app.port, plugins=[plugin("own", module, direction="outbound")])
         with sidecar(tmp_path / "run", config) as running:
             assert ask(running.inbound, get("/")).status == 200
