@@ -311,9 +311,13 @@ class Fleet:
 
     # --- end -------------------------------------------------------------------------------------------------------
 
+    def begin_drain(self) -> None:
+        """Not ready from now on; the workers are told by :meth:`drain`."""
+        self._is_draining = True
+
     async def drain(self) -> bool:
         """All drain at the same moment; what has not ended in time is killed."""
-        self._is_draining = True
+        self.begin_drain()
         assert self._bundle is not None
         settings = self._bundle.config.drain
         workers = [slot.worker for slot in self.slots if slot.worker is not None]

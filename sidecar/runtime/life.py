@@ -29,8 +29,11 @@ class Proxy(Target, Served, Protocol):
     async def settle(self) -> None:
         """The first generation serves: be ready."""
 
+    def begin_drain(self) -> None:
+        """Not ready from this moment on."""
+
     async def drain(self) -> bool:
-        """Serve out, not ready from the first moment; False when something had to be cut."""
+        """Serve out; False when something had to be cut."""
 
     def hurry(self) -> None:
         """End a drain now."""
@@ -119,6 +122,7 @@ class Life:
 
     def _begin_drain(self) -> None:
         self._is_ending = True
+        self._proxy.begin_drain()
         self._end.set()
 
     def _on_hangup(self) -> None:

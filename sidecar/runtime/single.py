@@ -59,6 +59,9 @@ class Single:
     async def metrics(self) -> dict[str, Any]:
         return self._process.registry.snapshot()
 
+    def begin_drain(self) -> None:
+        self.worker.begin_drain()
+
     async def drain(self) -> bool:
         return await self.worker.drain(self._book.release)
 

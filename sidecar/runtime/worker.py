@@ -116,7 +116,7 @@ class Worker:
         gc.set_threshold(*GC_THRESHOLDS)
         self._due = time.monotonic() + BEAT
         self.process.loop.call_later(BEAT, self._on_beat)
-        self.is_ready = True
+        self.is_ready = not self.is_draining
 
     def _place(self, listener: ListenerConfig, generation: Generation) -> None:
         """Make or change the site of a listener."""
@@ -142,6 +142,8 @@ class Worker:
                 max_in_flight=limits.requests_in_flight,
             )
             self.places[key] = Place(site)
+            if self.is_draining:
+                site.begin_drain()
             return
         site = place.site
         site.snapshot = generation.snapshots[key]
@@ -185,14 +187,21 @@ class Worker:
 
     # --- end -------------------------------------------------------------------------------------------------
 
+    def begin_drain(self) -> None:
+        """Not ready from now on, and every answer is its connection's last."""
+        self.is_draining = True
+        for place in self.places.values():
+            place.site.begin_drain()
+        # Last: whoever reads that we are not ready finds that what it asks now is answered so.
+        self.is_ready = False
+
     async def drain(self, release: Callable[[Address], socket.socket]) -> bool:
         """Serve out: see :class:`sidecar.config.model.Drain`. False when the timeout has cut something off.
 
         ``release`` gives up the last copy of a listening socket that this process has.
         """
         assert self.current is not None
-        self.is_draining = True
-        self.is_ready = False
+        self.begin_drain()
         settings = self.current.config.drain
         ends = [self._end_place(place, settings, release) for place in self.places.values()]
         return all(await asyncio.gather(*ends))

@@ -140,10 +140,10 @@ class TinyApp:
             self._server.close()
 
 
-async def fetch(port: int, target: str = "/") -> bytes:
-    """Everything that one request on a connection of its own brings."""
+async def fetch(port: int, target: str = "/", *, wish: str = "close") -> bytes:
+    """Everything that one request on a connection of its own brings, until the other side closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: {wish}\r\n\r\n".encode())
     try:
         return await reader.read()
     finally:

@@ -36,6 +36,9 @@ class FakeProxy(FakeTarget):
     async def metrics(self) -> dict[str, Any]:
         return {}
 
+    def begin_drain(self) -> None:
+        self.is_ready = False
+
     async def drain(self) -> bool:
         self.steps.append("drain")
         if self.waits:

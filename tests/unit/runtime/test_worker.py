@@ -161,6 +161,36 @@ class TestDrain:
 
         on_loop(main)
 
+    def test_D1_who_reads_not_ready_is_told_to_close(self, tmp_path):
+        async def main() -> None:
+            bench = await Bench(tmp_path).start()
+            bench.app.gate = asyncio.Event()
+            waiting = asyncio.create_task(fetch(bench.port, wish="keep-alive"))
+            await until(lambda: bench.app.requests == 1)
+            (place,) = bench.worker.places.values()
+            bench.single.begin_drain()
+            assert (bench.worker.is_ready, place.site.is_draining) == (False, True)
+            bench.app.gate.set()
+            assert b"connection: close" in await waiting
+            await bench.close()
+
+        on_loop(main)
+
+    def test_D1_a_drain_that_came_during_the_start_is_not_forgotten(self, tmp_path):
+        async def main() -> None:
+            bench = Bench(tmp_path)
+            single = Single(make_process(), SocketBook(), 1 << 16)
+            await single.prepare(make_bundle(bench.folder), 1)
+            single.begin_drain()
+            await single.commit()
+            await single.settle()
+            gc.unfreeze()
+            assert not single.is_ready
+            assert all(place.site.is_draining for place in single.worker.places.values())
+            await single.close()
+
+        on_loop(main)
+
     def test_D1_goes_on_accepting_for_the_delay(self, tmp_path):
         async def main() -> None:
             bundle = make_bundle(tmp_path)
@@ -169,7 +199,7 @@ class TestDrain:
             await bench.serve(replace(bundle, config=config))
             drain = asyncio.create_task(bench.single.drain())
             await until(lambda: not bench.worker.is_ready)
-            answer = await fetch(bench.port)
+            answer = await fetch(bench.port, wish="keep-alive")
             assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer
             bench.worker.hurry()  # D2: nothing is open, so nothing is cut
             await drain
