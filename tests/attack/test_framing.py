@@ -95,6 +95,8 @@ REFUSED: list[tuple[str, bytes, int]] = [
         ("F16", head(host=b"Host: " + value + b"\r\n"), 400)
         for value in (b"u@a", b"a b", b"a,b", b"a/b", b"a:99999", b"a:b", b"[::1", b"a\xff")
     ],
+    ("F19", head(first=b"CONNECT a:443 HTTP/1.1", host=b"Host: a:443\r\n"), 405),
+    ("F19", head(b"Content-Length: 1", first=b"CONNECT a:443 HTTP/1.1", host=b"Host: a:443\r\n") + b"x", 400),
     ("H1", head(b"X: " + b"y" * 65537), 431),
     ("H1", head(*[b"X: y"] * 101), 431),
     ("H1", head(b"n" * 300 + b": y"), 431),

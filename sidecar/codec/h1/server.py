@@ -206,6 +206,9 @@ class H1ServerCodec:
             fields = self._judge(fields, flags)
         self._method = fields[0][1]
         if self._method == b"CONNECT":
+            if self._left:
+                # RFC 9110 section 9.3.6: it has no content, and the tunnel's bytes begin where it would be.
+                raise HeadError(400, "CONNECT with a body")
             self._wants_tunnel = True
         self._id += 1
         self._out = Half.HEAD

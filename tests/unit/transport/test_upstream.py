@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+
+import pytest
 
 from sidecar.errors import ErrorKind, Source
 from sidecar.http.events import InformationalHeaders, RequestData, RequestHeaders, ResponseHeaders
@@ -173,5 +177,34 @@ def test_a_tunnel_ends_side_by_side(new_loop):
             handler.stream.send(RequestData(0, b"", True))
             await handler.done()
             assert handler.answer == b"pingbye"
+
+    run(new_loop, main())
+
+
+@BOTH_LOOPS
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_X9_an_answer_that_ends_by_closing_is_whole_by_an_end_and_not_by_a_cut(new_loop, is_cut):
+    async def main():
+        async def play(reader, writer):
+            await read_head(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\nsome of it")
+            await writer.drain()
+            await go.wait()
+            if is_cut:
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+
+        go = asyncio.Event()
+        async with App(play) as app, Pools(app.port) as pools:
+            handler = Handler()
+            pools.open(handler)
+            await until(lambda: handler.answer)
+            go.set()
+            await handler.done()
+            assert handler.answer == b"some of it"
+            assert handler.ends == (not is_cut)
+            if is_cut:
+                assert (handler.error.kind, handler.error.source) == (ErrorKind.UPSTREAM_RESET, Source.UPSTREAM)
 
     run(new_loop, main())
