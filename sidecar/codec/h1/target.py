@@ -29,7 +29,10 @@ def apply_target(fields: list[Field], flags: int) -> None:
         raise HeadError(400, "malformed request target")
     scheme, authority, rest = match.groups()
     _agree(fields, flags, authority, scheme.lower())
-    path = rest if rest[:1] == b"/" else b"/" + rest
+    if not rest and method == b"OPTIONS":
+        path = b"*"  # RFC 9112 section 3.2.4
+    else:
+        path = rest if rest[:1] == b"/" else b"/" + rest
     fields[3] = (b":path", path, b":path")
 
 

@@ -64,3 +64,12 @@ def test_absolute_form_without_host_needs_no_agreement() -> None:
     fields = head(b"GET", b"http://other/x", b"")
     apply_target(fields, 0)
     assert fields[2][1] == b"other"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [(b"http://orders", b"*"), (b"http://orders/", b"/"), (b"http://orders?a", b"/?a")]
+)
+def test_options_without_a_path_asks_about_the_server(target: bytes, path: bytes) -> None:
+    fields = head(b"OPTIONS", target)
+    apply_target(fields, HOST)
+    assert fields[3][1] == path
