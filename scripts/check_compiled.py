@@ -72,8 +72,9 @@ def main() -> int:
     typed = {name: typed_error(name) for name in typed_modules()}
     fallen_back = {name: error for name, error in typed.items() if error}
     print(f"typed modules: {len(typed) - len(fallen_back)} of {len(typed)} compiled")
-    for name, error in fallen_back.items():
-        print(f"typed module {name}: {error}")
+    if len(fallen_back) < len(typed) or set(fallen_back.values()) != {NOT_BUILT}:
+        for name, error in fallen_back.items():
+            print(f"typed module {name}: {error}")
     missing |= fallen_back
     if NOT_BUILT in missing.values():
         print(ADVICE)

@@ -43,6 +43,17 @@ def test_required_it_is_an_error(twin: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert check.main() == 1
 
 
+def test_where_nothing_is_compiled_one_line_says_so(
+    twin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (twin / "typed.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(check, "typed_modules", lambda: ["loom_probe.typed"])
+    assert check.main() == 0
+    said = capsys.readouterr().out
+    assert "typed modules: 0 of 1 compiled" in said
+    assert "typed module loom_probe" not in said
+
+
 def test_a_twin_in_use_is_one_line(twin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (twin / "_leaf_c.py").write_text("", encoding="utf-8")
     assert check.main() == 0
