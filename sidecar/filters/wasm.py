@@ -143,14 +143,13 @@ class WasmFilter(Filter):
         if self._passes:
             return None
         plugin = self._plugin
-        failures = plugin.failures
         context = self._context = plugin.open_stream(self, self._view)
         if context is None:
-            # Whoever comes while there is no instance did not meet the timeout of an earlier one.
-            self._fail(plugin.cause, None if plugin.failures > failures else ErrorKind.PLUGIN_FAILED)
+            # Whoever comes while there is no instance hears what ended the last one.
+            self._fail(plugin.cause)
         return context
 
-    def _fail(self, cause: str, kind: ErrorKind | None = None) -> None:
+    def _fail(self, cause: str) -> None:
         """The plugin did not do its work: note that this exchange passes, or raise what ends it."""
         plugin = self._plugin
         self._context = None
@@ -160,8 +159,7 @@ class WasmFilter(Filter):
             self._passes = True
             plugin.services.metrics.passed_by_policy(name, cause)
             return
-        if kind is None:
-            kind = ErrorKind.PLUGIN_TIMEOUT if cause == _TIMEOUT else ErrorKind.PLUGIN_FAILED
+        kind = ErrorKind.PLUGIN_TIMEOUT if cause == _TIMEOUT else ErrorKind.PLUGIN_FAILED
         raise ProxyError(kind, f"plugin {name}: {plugin.last_error or cause}")
 
     def _after_head(

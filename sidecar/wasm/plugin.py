@@ -19,7 +19,7 @@ from sidecar.wasm.settings import PluginLoadError, PluginSettings, Services
 
 FREE_STRIKES: Final = 10.0
 """Strikes up to which a restart comes at once."""
-UNPROVEN: Final = 10.0
+UNPROVEN: Final = 3.0
 """Strikes for an instance that failed before it had served one stream whole; one that had gets a single strike."""
 FORGIVEN_PER_SECOND: Final = 1.0
 FIRST_DELAY: Final = 0.1
@@ -55,8 +55,6 @@ class Plugin:
         self.module = module
         self.phases: frozenset[str] = frozenset()
         self.restarts = 0
-        self.failures = 0
-        """Instances that have ended by a fault."""
         self.cause = "load"
         """Why there is no instance, as a key of ``on_failure``."""
         self.last_error = ""
@@ -175,7 +173,6 @@ class Plugin:
         if instance is not self._instance:
             return
         self._instance = None
-        self.failures += 1
         self.cause = failure.cause
         self.last_error = str(failure)
         self.services.metrics.memory(self.settings.name, 0)

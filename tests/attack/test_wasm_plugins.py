@@ -67,8 +67,8 @@ def test_W1_a_loop_where_a_stream_begins_is_a_timeout() -> None:
       (func (export "proxy_on_context_create") (param i32 i32) (if (local.get 1) (then (loop $l (br $l)))))
       (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0)))"""
     plugin = house.plugin(code, timeout=0.02)
-    codes = [Talk(house, plugin).get().downstream.head.headers.get(b"x-sidecar-error") for _ in range(3)]
-    assert codes == [b"plugin_timeout", b"plugin_timeout", b"plugin_failed"]  # the third finds no instance
+    codes = [Talk(house, plugin).get().downstream.head.headers.get(b"x-sidecar-error") for _ in range(6)]
+    assert codes == [b"plugin_timeout"] * 6  # the last ones find no instance, and hear why
 
 
 ALLOCATOR = """(module
