@@ -96,8 +96,9 @@ class EndpointPool:
             outcome = self._state.acquire(handler, fresh=fresh)
             if isinstance(outcome, Reuse):
                 connection = outcome.connection
-                if connection.is_lost or connection.codec.should_close:
-                    # Its end is known and not yet told: it is no connection any more.
+                if connection.is_lost or connection.codec.should_close or connection.has_unread():
+                    # Its end is known and not yet told, or bytes wait that nobody has asked for: an answer to the next
+                    # request they are not.
                     self._close(connection)
                     continue
                 stream: ClientStream = connection.open_stream(handler)
@@ -145,14 +146,15 @@ class EndpointPool:
         if self._promised.get(handler) is not connection:
             return
         del self._promised[handler]
-        if not connection.is_lost and not connection.codec.should_close:
+        has_spoken = connection.has_unread()
+        if not connection.is_lost and not connection.codec.should_close and not has_spoken:
             handler.on_upstream_open(connection.open_stream(handler))
             return
         was_used = connection.served > 0
         self._close(connection)
         if not was_used:
             # A dial again for every dial that is cut at once would never end: that is for the retry rules to decide.
-            self._refuse(handler, self._no_connection("closed at once"))
+            self._refuse(handler, self._no_connection("spoke before it was asked" if has_spoken else "closed at once"))
             return
         try:
             opened = self.open(handler, fresh=True)

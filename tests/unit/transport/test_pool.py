@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from dataclasses import replace
 
@@ -272,6 +273,18 @@ def test_F14_an_answer_before_the_request_costs_the_connection(new_loop):
             app.writers[0].write(OK)
             await until(lambda: pools.figures["connections"] == 0)
             app.play = answer_all
+            assert (await pools.ask()).answer == b"ok" and app.accepted == 2
+
+    run(new_loop, main())
+
+
+@BOTH_LOOPS
+def test_F14_bytes_that_wait_unread_are_no_answer_to_the_next_request(new_loop):
+    async def main():
+        async with App() as app, Pools(app.port) as pools:
+            await pools.ask()
+            # In the kernel, and not seen by the loop before the next request takes the connection.
+            os.write(app.writers[0].get_extra_info("socket").fileno(), OK.replace(b"ok", b"no"))
             assert (await pools.ask()).answer == b"ok" and app.accepted == 2
 
     run(new_loop, main())
