@@ -203,7 +203,8 @@ def _settings(plugin: Plugin, use: Use, directions: set[str], node: Node) -> Any
         memory_limit=plugin.memory_limit,
         timeout=plugin.timeout,
         log_level=LEVELS[plugin.log_level],
-        on_failure=dict(plugin.on_failure),
+        # Closed is the default: where nothing is open, a filter need not keep what it would have to restore.
+        on_failure={cause: way for cause, way in plugin.on_failure.items() if way == "open"},
         max_body=plugin.max_body,
         overflow_streams=plugin.overflow_streams,
         allow_upstreams=frozenset(plugin.allow_upstreams) if plugin.allow_upstreams is not None else None,
