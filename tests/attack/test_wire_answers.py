@@ -208,17 +208,18 @@ def test_F14_more_than_was_asked_for_is_nobodys_answer(quick_stage: Stage, extra
 
 def test_F14_app_that_answers_before_it_was_asked_is_not_believed(quick_stage: Stage) -> None:
     quick_stage.app.drop_connections()
-    spoken: list[int] = []
+    spoken: list[AppConnection] = []
 
     def speak_first(connection: AppConnection) -> None:
         if not spoken:
-            spoken.append(connection.number)
+            spoken.append(connection)
             connection.send(EXTRA)
 
     quick_stage.app.on_connect = speak_first
     quick_stage.app.script = _to_first(b"", "")
     # Who made the app connect may well take that for the answer: nobody can know. Its true answer is then one too many.
     quick_stage.sidecar.ask("/other/first", "x-id: first")
+    eventually(lambda: spoken[0].is_closed)
     others_get_their_own(quick_stage)
 
 
