@@ -18,11 +18,14 @@ MAX_ID: Final = 256
 """Bytes of a caller's request id that are kept for log and plugins; the header itself goes on as it came."""
 
 
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The two bits of the variant, whatever the digit was."""
+
+
 def request_id(bits: int) -> bytes:
     """A version 4 UUID in text (RFC 9562 section 5.4) made from 128 random bits."""
-    bits = bits & ~(0xF << 76) & ~(0x3 << 62) | (4 << 76) | (2 << 62)
-    text = b"%032x" % bits
-    return b"-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    text = bits.to_bytes(16, "big").hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}".encode()
 
 
 class ForwardingFilter(Filter):

@@ -33,7 +33,7 @@ LOOK: Final = 0.05
 LOOK_AT_OLD: Final = 0.5
 BEAT: Final = 1.0
 GC_THRESHOLDS: Final = (10_000, 20, 50)
-"""Exchanges leave cycles behind: young garbage is looked for in batches, old objects seldom."""
+"""Exchanges end by themselves and leave no cycles behind, so there is little to look for: in batches, and seldom."""
 
 
 class Place:
