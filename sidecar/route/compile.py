@@ -8,7 +8,7 @@ from sidecar.http.pattern import PathPattern
 from sidecar.http.semantics import is_forged
 from sidecar.route.entry import RouteEntry
 from sidecar.route.headers_ops import HeaderOps
-from sidecar.route.match import canonical_host, decoded_path
+from sidecar.route.match import decoded_path, host_to_match
 
 
 class Rule:
@@ -93,10 +93,10 @@ def compile_route(route: Route, order: int, default_timeout: float = 0.0) -> Rul
 
 
 def host_condition(host: str) -> bytes:
-    """``*.shop`` as ``.shop``, anything else in the form of :func:`~sidecar.route.match.canonical_host`."""
+    """``*.shop`` as ``.shop``, anything else in the form of :func:`~sidecar.route.match.host_to_match`."""
     if host.startswith("*."):
         return host[1:].lower().removesuffix(".").encode()
-    return canonical_host(host.encode())
+    return host_to_match(host.encode())
 
 
 def _condition(name: str, value: str) -> tuple[bytes, bytes]:

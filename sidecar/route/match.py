@@ -53,8 +53,12 @@ def raw_length(target: bytes, decoded: int) -> int:
     return index
 
 
-def canonical_host(authority: bytes) -> bytes:
-    """``authority`` in lower case, without a trailing dot and without port 80 or 443."""
+def host_to_match(authority: bytes) -> bytes:
+    """``authority`` as a route's ``host`` is compared: lower case, no trailing dot, no port 80 or 443.
+
+    Looser than :func:`sidecar.http.validate.canonical_host`, which asks whether two spellings of one request agree and
+    therefore knows the scheme: behind a proxy that ended TLS, ``shop:443`` is still the shop.
+    """
     host = authority.lower()
     name = without_port(host)
     port = host[len(name) + 1 :]

@@ -33,7 +33,7 @@ from sidecar.errors import ErrorKind, ProxyError, Source
 from sidecar.http.headers import HeaderMap
 from sidecar.route.compile import Rule, compile_route, host_condition
 from sidecar.route.entry import RouteEntry
-from sidecar.route.match import canonical_host, decoded_path, without_parameters, without_port
+from sidecar.route.match import decoded_path, host_to_match, without_parameters, without_port
 
 
 class RouteTable:
@@ -85,7 +85,7 @@ class RouteTable:
         path = decoded_path(target) if b"%" in target or b"?" in target else target
         host = bare = b""
         if self._has_hosts:
-            host = canonical_host(authority)
+            host = host_to_match(authority)
             bare = without_port(host)
         found = self._find(host, bare, path, method, headers)
         if b";" in path and self._find(host, bare, without_parameters(path), method, headers) is not found:

@@ -122,7 +122,7 @@ def test_end_of_the_peer_leaves_our_side_open(loop: str) -> None:
         peer.shutdown(socket.SHUT_WR)
         await protocol.until("eof")
         protocol.transport.write(b"late")  # type: ignore[attr-defined]
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # a turn of the loop, in which the write goes out: the peer's recv blocks
         assert peer.recv(10) == b"late"
         assert "lost" not in protocol.notes
         protocol.transport.abort()  # type: ignore[attr-defined]

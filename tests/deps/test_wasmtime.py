@@ -144,7 +144,7 @@ def test_epochs_stop_a_guest_and_do_not_reach_into_host_code() -> None:
 
     def host() -> None:
         engine.increment_epoch()
-        time.sleep(0)
+        time.sleep(0)  # lets the other threads run; waits for nothing
         went_on.append(True)
 
     function = wasmtime.Func(store, wasmtime.FuncType([], []), host)
